@@ -1,0 +1,1 @@
+"""The laws of forgetting: formulas, fitting, comparison. numpy and scipy only."""
