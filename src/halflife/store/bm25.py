@@ -1,0 +1,281 @@
+"""BM25 over term ids: a compact inverted index, and a small tail of new documents that is scanned.
+
+Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the idf that is
+never negative: ln(1 + (N - df + 0.5) / (df + 0.5)). The statistics count living documents only, so a removed
+document leaves no trace in any score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from halflife.errors import InvalidInput
+
+Terms: TypeAlias = NDArray[np.uint32]
+T = TypeVar("T", bound=np.generic)
+
+_TAIL_DOCS = 4096
+_TAIL_SHARE = 0.25
+_MAX_TF = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class _Postings:
+    """Which documents hold each term. Those of `terms[i]` are the entries `offsets[i]` to `offsets[i + 1]`.
+
+    Parameters
+    ----------
+    terms: [T], ascending and unique.
+    offsets: [T + 1].
+    slots: [P], ascending within a term.
+    tf: [P], how often the term occurs there, at most 65,535.
+    """
+
+    terms: Terms
+    offsets: NDArray[np.int64]
+    slots: NDArray[np.int32]
+    tf: NDArray[np.uint16]
+
+    @classmethod
+    def build(cls, terms: Terms, owners: NDArray[np.int32]) -> _Postings:
+        """Invert pairs of term and document. Two integers in one key sort fastest."""
+        keys = (terms.astype(np.uint64) << np.uint64(32)) | owners.astype(np.uint64)
+        keys.sort()
+        keys, tf = _runs(keys)
+        unique, df = _runs((keys >> np.uint64(32)).astype(np.uint32))
+        slots = (keys & np.uint64(0xFFFF_FFFF)).astype(np.int32)
+        return cls(unique, _offsets(df), slots, np.minimum(tf, _MAX_TF).astype(np.uint16))
+
+    def only(self, live: NDArray[np.bool_]) -> _Postings:
+        """The postings of living documents."""
+        keep = live[self.slots]
+        df = np.diff(np.concatenate(([0], np.cumsum(keep)))[self.offsets])
+        used = df > 0
+        return _Postings(self.terms[used], _offsets(df[used]), self.slots[keep], self.tf[keep])
+
+    def followed_by(self, later: _Postings) -> _Postings:
+        """Both, where every slot of `later` is above every slot of this one. Linear in the postings."""
+        terms = np.union1d(self.terms, later.terms)
+        mine, theirs = np.searchsorted(terms, self.terms), np.searchsorted(terms, later.terms)
+        df_mine, df_theirs = np.diff(self.offsets), np.diff(later.offsets)
+        df = np.zeros(len(terms), dtype=np.int64)
+        df[mine] += df_mine
+        theirs_start = df[theirs]
+        df[theirs] += df_theirs
+        offsets = _offsets(df)
+        slots = np.empty(offsets[-1], dtype=np.int32)
+        tf = np.empty(offsets[-1], dtype=np.uint16)
+        for part, shift, count in (
+            (self, offsets[mine] - self.offsets[:-1], df_mine),
+            (later, offsets[theirs] + theirs_start - later.offsets[:-1], df_theirs),
+        ):
+            place = np.arange(len(part.slots)) + np.repeat(shift, count)
+            slots[place] = part.slots
+            tf[place] = part.tf
+        return _Postings(terms, offsets, slots, tf)
+
+    def of(self, query: Terms) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint16]]]:
+        """Slots and frequencies of each term of the query, in its order."""
+        at = np.searchsorted(self.terms, query)
+        for i, term in zip(at.tolist(), query.tolist(), strict=True):
+            known = i < len(self.terms) and self.terms[i] == term
+            start, end = self.offsets[i : i + 2].tolist() if known else (0, 0)
+            yield self.slots[start:end], self.tf[start:end]
+
+
+class TextIndex:
+    """BM25 over documents in slots 0, 1, 2, ...
+
+    Slots are added in increasing order; one may be removed, and is never used again. The index is not locked:
+    its owner lets no query run beside a change.
+
+    Parameters
+    ----------
+    k1: how slowly repetition saturates, at least 0.
+    b: how much long documents are discounted, in [0, 1].
+
+    >>> index = TextIndex()
+    >>> index.add([0, 1], [np.array([7, 8], np.uint32), np.array([8, 8, 9], np.uint32)])
+    >>> [round(score, 3) for score in index.scores(np.array([7, 9], np.uint32), n=3).tolist()]
+    [0.755, 0.641, 0.0]
+    >>> index.remove([1])
+    >>> index.scores(np.array([9], np.uint32), n=3).tolist()
+    [0.0, 0.0, 0.0]
+    """
+
+    def __init__(self, k1: float = 1.2, b: float = 0.75) -> None:
+        if not (math.isfinite(k1) and k1 >= 0 and 0 <= b <= 1):
+            raise InvalidInput(f"BM25 needs k1 >= 0 and 0 <= b <= 1, not k1={k1}, b={b}.")
+        self.k1, self.b = k1, b
+        self._size = 0  # one above the highest slot ever added
+        self._live = np.zeros(0, dtype=np.bool_)
+        self._length = np.zeros(0, dtype=np.int32)
+        self._count = 0  # living documents, and their words
+        self._words = 0
+        self._buried = 0  # removed documents whose postings are still there
+        self._base = _Postings.build(np.zeros(0, np.uint32), np.zeros(0, np.int32))
+        self._base_docs = 0
+        self._tail_terms = np.zeros(0, dtype=np.uint32)
+        self._tail_owners = np.zeros(0, dtype=np.int32)
+        self._tail_words = 0
+        self._tail_docs = 0
+
+    def __len__(self) -> int:
+        """Living documents."""
+        return self._count
+
+    def add(self, slots: ArrayLike, docs: Sequence[Terms]) -> None:
+        """Add documents.
+
+        Parameters
+        ----------
+        slots: [D] integers, increasing, all above every slot added before.
+        docs: D arrays of term ids (`halflife.store.text.term_ids`), repeats kept.
+
+        Errors
+        ------
+        InvalidInput: slots out of order, or not one for each document; nothing is added then.
+        """
+        new = _slots(slots)
+        if len(new) != len(docs):
+            raise InvalidInput(f"{len(new)} slots for {len(docs)} documents; give one for each.")
+        if not len(new):
+            return
+        if new[0] < self._size or (np.diff(new) <= 0).any():
+            raise InvalidInput(
+                f"Slots must increase and start at {self._size} or above; the first is {new[0]}."
+            )
+        lengths = np.fromiter(map(len, docs), dtype=np.int32, count=len(docs))
+        terms = np.concatenate(docs)
+        start, end = self._tail_words, self._tail_words + len(terms)
+        self._tail_terms = _grown(self._tail_terms, end)
+        self._tail_owners = _grown(self._tail_owners, end)
+        self._tail_terms[start:end] = terms
+        self._tail_owners[start:end] = np.repeat(new, lengths)
+        self._tail_words = end
+        self._tail_docs += len(new)
+        self._size = int(new[-1]) + 1
+        self._live = _grown(self._live, self._size)
+        self._length = _grown(self._length, self._size)
+        self._live[new] = True
+        self._length[new] = lengths
+        self._count += len(new)
+        self._words += len(terms)
+        if self._tail_docs > max(_TAIL_DOCS, _TAIL_SHARE * self._base_docs):
+            self.compact()
+
+    def remove(self, slots: ArrayLike) -> None:
+        """Remove documents. Removing one twice does nothing.
+
+        Errors
+        ------
+        InvalidInput: a slot that was never added; nothing is removed then.
+        """
+        gone = np.unique(_slots(slots))
+        if len(gone) and not 0 <= gone[0] <= gone[-1] < self._size:
+            raise InvalidInput(
+                f"Slot {gone[0] if gone[0] < 0 else gone[-1]} was never added; there are {self._size}."
+            )
+        gone = gone[self._live[gone]]
+        self._live[gone] = False
+        self._count -= len(gone)
+        self._words -= int(self._length[gone].sum(dtype=np.int64))
+        self._length[gone] = 0
+        self._buried += len(gone)
+        if self._buried > max(_TAIL_DOCS, _TAIL_SHARE * self._count):
+            self.compact()
+
+    def compact(self) -> None:
+        """Fold the tail into the base and drop what was removed.
+
+        It happens by itself as the tail grows; call it to have no term of a removed document left in memory.
+        """
+        terms, owners = self._tail_terms[: self._tail_words], self._tail_owners[: self._tail_words]
+        base = self._base
+        if self._buried:
+            keep = self._live[owners]
+            terms, owners = terms[keep], owners[keep]
+            base = base.only(self._live)
+        self._base = base.followed_by(_Postings.build(terms, owners))
+        self._base_docs = self._count
+        self._buried = 0
+        self._tail_terms = np.zeros(0, dtype=np.uint32)
+        self._tail_owners = np.zeros(0, dtype=np.int32)
+        self._tail_words = self._tail_docs = 0
+
+    def scores(self, query: Terms, n: int) -> NDArray[np.float32]:
+        """The BM25 score of every document for a query, 0 where none of its terms occurs.
+
+        Parameters
+        ----------
+        query: [Q] term ids (`halflife.store.text.query_ids`); a repeat counts once.
+        n: length of the answer; slots from `n` on are left out, slots never added score 0.
+        """
+        out = np.zeros(max(n, self._size), dtype=np.float32)
+        if self._count:
+            mean = max(self._words / self._count, 1e-9)
+            scale = np.float32(self.k1 * self.b / mean)
+            damping = self._length[: self._size] * scale + np.float32(self.k1 * (1 - self.b))
+            for slots, tf in self._postings(query):
+                weight = np.float32(self._idf(len(slots)) * (self.k1 + 1))
+                frequency = tf.astype(np.float32)
+                out[slots] += weight * frequency / (frequency + damping[slots])
+        return out[:n]
+
+    def upper_bound(self, query: Terms) -> float:
+        """A score that no document can exceed: the sum of idf * (k1 + 1) over the query's known terms."""
+        known = (len(slots) for slots, _ in self._postings(query) if len(slots))
+        return sum(self._idf(df) * (self.k1 + 1) for df in known)
+
+    def _idf(self, df: int) -> float:
+        return math.log(1 + (self._count - df + 0.5) / (df + 0.5))
+
+    def _postings(self, query: Terms) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint16]]]:
+        """Slots and frequencies of the living documents, for each term of the query."""
+        query = np.unique(query)
+        tail_terms, tail_owners = self._tail_terms[: self._tail_words], self._tail_owners[: self._tail_words]
+        for term, (slots, tf) in zip(query, self._base.of(query), strict=True):
+            if self._tail_words:
+                recent, repeats = _runs(tail_owners[tail_terms == term])
+                slots = np.concatenate((slots, recent))
+                tf = np.concatenate((tf, np.minimum(repeats, _MAX_TF).astype(np.uint16)))
+            if self._buried:
+                keep = self._live[slots]
+                slots, tf = slots[keep], tf[keep]
+            yield slots, tf
+
+
+def _runs(ordered: NDArray[T]) -> tuple[NDArray[T], NDArray[np.int64]]:
+    """The distinct values of an ordered array, and how often each occurs."""
+    first = np.ones(len(ordered), dtype=np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    start = np.flatnonzero(first)
+    return ordered[start], np.diff(start, append=len(ordered))
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    out = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=out[1:])
+    return out
+
+
+def _grown(array: NDArray[T], size: int) -> NDArray[T]:
+    """The array, or a copy with room for `size` items and some more."""
+    if size <= len(array):
+        return array
+    out = np.zeros(max(size, 1024, len(array) * 3 // 2), dtype=array.dtype)
+    out[: len(array)] = array
+    return out
+
+
+def _slots(slots: ArrayLike) -> NDArray[np.int64]:
+    out = np.asarray(slots)
+    if out.ndim != 1 or (out.size and out.dtype.kind not in "iu"):
+        raise InvalidInput(f"Slots must be one row of integers, not shape {out.shape} of {out.dtype}.")
+    return out.astype(np.int64)
