@@ -1,0 +1,252 @@
+"""Store, embedder and clock as one thing: what every memory system is built on.
+
+The engine knows nothing of users, prompts or policies. It embeds what is written, keeps one working set a
+space, and ranks. Systems decide what to write and what a recall means.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halflife.agent.hit import Hit
+from halflife.errors import EmbedderMismatch, InvalidInput
+from halflife.llm.embedder import Embedder
+from halflife.store.connection import MEMORY
+from halflife.store.draft import Draft
+from halflife.store.filters import ALL, Filter
+from halflife.store.protocol import Added, Why
+from halflife.store.recall import Question, Scored, Weights, rank
+from halflife.store.sqlite import SqliteStore
+from halflife.store.text import query_ids
+from halflife.store.timerange import time_range
+from halflife.store.trace import Space, Status
+from halflife.store.vectors import Approximate, Floats
+from halflife.store.working_set import WorkingSet, allowed_slots
+
+APPROXIMATE_FROM = 20_000  # vectors in a space from which HNSW beats the exact product (benchmarks/engine.py)
+DUPLICATE = 0.97  # cosine above which two hits say the same
+SPACES_IN_MEMORY = 64
+
+Clock = Callable[[], float]
+Progress = Callable[[int, int], None]
+
+
+class Engine:
+    """A store with its embedder, its clock, and the working sets of the spaces in use.
+
+    Parameters
+    ----------
+    store: where traces are kept.
+    embedder: how texts become vectors.
+    clock: seconds since the epoch; injected in tests and simulations.
+    weights: what each part of relevance counts.
+    """
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        embedder: Embedder,
+        clock: Clock = time.time,
+        weights: Weights | None = None,
+    ) -> None:
+        self.store, self.embedder, self.clock = store, embedder, clock
+        self.weights = weights or Weights()
+        self._work: OrderedDict[tuple[str, tuple[Status, ...]], WorkingSet] = OrderedDict()
+        self._lock = threading.RLock()
+        known = store.embedder()
+        if known is not None and known != (embedder.fingerprint, embedder.dim):
+            raise EmbedderMismatch(
+                f"{store.path} was made with the embedder {known[0]} ({known[1]} dimensions); "
+                f"this one is {embedder.fingerprint} ({embedder.dim} dimensions).",
+                f"Open it with the first, or convert it: halflife reembed --db {store.path}",
+            )
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def embed(self, texts: Sequence[str], progress: Progress | None = None) -> list[Floats]:
+        """The vectors of texts, [windows, dim] each: long texts are embedded in windows, never cut."""
+        windows = [self.embedder.split(text) for text in texts]
+        flat = [window for parts in windows for window in parts]
+        step = 256
+        done: list[Floats] = []
+        for start in range(0, len(flat), step):
+            done.append(self.embedder.embed(flat[start : start + step]))
+            if progress:
+                progress(min(start + step, len(flat)), len(flat))
+        matrix = np.concatenate(done) if done else np.zeros((0, self.embedder.dim), dtype=np.float32)
+        ends = np.cumsum([len(parts) for parts in windows])[:-1] if windows else []
+        return list(np.split(matrix, ends)) if windows else []
+
+    def write(
+        self, space: Space, drafts: Sequence[Draft], why: Why, now: float | None = None, progress: Progress | None = None
+    ) -> list[Added]:
+        """Embed what has no vector yet, and store all in one transaction."""
+        todo = [i for i, draft in enumerate(drafts) if draft.vectors is None and draft.text.strip()]
+        drafts = list(drafts)
+        for i, vectors in zip(todo, self.embed([drafts[i].text for i in todo], progress), strict=True):
+            drafts[i] = replace(drafts[i], vectors=vectors)
+        if any(draft.vectors is not None for draft in drafts):
+            self.store.bind(self.embedder.fingerprint, self.embedder.dim)
+        return self.store.add(space, drafts, why, self.clock() if now is None else now)
+
+    def unit(self, vector: Sequence[float] | NDArray[np.floating]) -> Floats:
+        """A caller's vector, checked and scaled to unit length."""
+        array = np.asarray(vector, dtype=np.float32)
+        if array.ndim != 1 or array.shape[0] != self.embedder.dim:
+            raise EmbedderMismatch(
+                f"The vector has the shape {array.shape}; this memory's vectors have {self.embedder.dim} components.",
+                "Give the embedder that made it when opening the memory.",
+            )
+        norm = float(np.linalg.norm(array))
+        if not np.isfinite(norm):
+            raise InvalidInput("The vector has a NaN or infinite component.", "Check the embedder that made it.")
+        if norm == 0:
+            raise InvalidInput("The vector is all zeros.", "Check the embedder that made it.")
+        return array / np.float32(norm)
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def working_set(self, space: Space, statuses: tuple[Status, ...] = ("active",)) -> WorkingSet:
+        """The searchable traces of a space, up to date."""
+        with self._lock:
+            key = (space.name, statuses)
+            work = self._work.get(key)
+            known = self.store.embedder()
+            if work is None or (known and (work.dim != known[1] or self._worn(work))):
+                dim = known[1] if known else 0
+                approximate = self.approximate(space) if statuses == ("active",) else None
+                work = WorkingSet(self.store, space, dim, statuses=statuses, approximate=approximate)
+                self._work[key] = work
+            self._work.move_to_end(key)
+            while len(self._work) > SPACES_IN_MEMORY:
+                self._work.popitem(last=False)
+            work.refresh()
+            return work
+
+    @staticmethod
+    def _worn(work: WorkingSet) -> bool:
+        """More dead slots than living ones: reading it again is cheaper than carrying them."""
+        return len(work) > 1024 and len(work.slot_of) * 2 < len(work)
+
+    def drop(self, space: Space) -> None:
+        """Forget the working sets of a space; the next search reads it anew."""
+        with self._lock:
+            for key in [key for key in self._work if key[0] == space.name]:
+                del self._work[key]
+
+    def search(
+        self,
+        space: Space,
+        query: str | None,
+        k: int,
+        *,
+        vector: Floats | None = None,
+        where: Filter = ALL,
+        now: float | None = None,
+        statuses: tuple[Status, ...] = ("active",),
+        collapse: bool = True,
+    ) -> list[Hit]:
+        """The k best traces, near-duplicates collapsed. Nothing is reinforced."""
+        now = self.clock() if now is None else now
+        if self.store.space_id(space) is None:
+            return []
+        if vector is None and query is not None:
+            vector = self.embedder.embed([query])[0]
+        with self._lock:
+            work = self.working_set(space, statuses)
+            question = Question(
+                vector=vector if work.dim else None,
+                terms=query_ids(query) if query else None,
+                period=self._period(query, now),
+                allowed=None if where.empty else allowed_slots(work, self.store.match(space, where)),
+            )
+            found = rank(work, question, 2 * k + 8 if collapse else k, now, self.weights)
+            return self._hits(work, found, k, collapse)
+
+    @staticmethod
+    def _period(query: str | None, now: float) -> tuple[float, float] | None:
+        named = time_range(query, now) if query else None
+        return (named.start, named.end) if named else None
+
+    def _hits(self, work: WorkingSet, found: Sequence[Scored], k: int, collapse: bool) -> list[Hit]:
+        traces = self.store.by_number([int(work.n[s.slot]) for s in found[: k if not collapse else None]])
+        windows = work.windows(np.array([s.slot for s in found], dtype=np.int64)) if collapse else []
+        hits: list[Hit] = []
+        kept: list[Floats] = []
+        for i, scored in enumerate(found):
+            trace = traces.get(int(work.n[scored.slot]))
+            if trace is None:
+                continue
+            if collapse and (twin := _twin(kept, windows[i])) is not None:
+                hits[twin] = replace(hits[twin], also=(*hits[twin].also, trace.id))
+                continue
+            if len(hits) == k:
+                break
+            hits.append(Hit(trace, scored.score, scored.retention, scored.parts, scored.importance))
+            kept.append(windows[i] if collapse else np.zeros((0, 1), dtype=np.float32))
+        return hits
+
+    # -- the index of large spaces ----------------------------------------------------------------------------
+
+    def approximate_path(self, space: Space) -> Path | None:
+        """Where the HNSW index of a space lies; None for a memory without a file."""
+        if self.store.path == MEMORY:
+            return None
+        return Path(f"{self.store.path}.ann") / f"{self.store.space_id(space)}.usearch"
+
+    def approximate(self, space: Space) -> Approximate | None:
+        """The HNSW index of a space, if one was built and still belongs to this store."""
+        path = self.approximate_path(space)
+        return Approximate.load(path, self.identity()) if path is not None and path.exists() else None
+
+    def identity(self) -> str:
+        """What an index must match: the store and the vector space."""
+        return f"{self.store.identity()}|{self.embedder.fingerprint}|{self.embedder.dim}"
+
+    def build_index(self, space: Space) -> int:
+        """Build the HNSW index of a space that is large enough to need it. Returns how many vectors it holds."""
+        work = self.working_set(space)
+        slots = np.flatnonzero(work.alive)
+        if len(slots) < APPROXIMATE_FROM or not work.dim:
+            return 0
+        if work.approximate is not None and int(np.sum(~work.covered & work.alive)) * 10 < len(slots):
+            return 0
+        data = self.store.vector_bytes(work.n[slots])
+        blobs = [(int(n), data[int(n)]) for n in work.n[slots] if int(n) in data]
+        width = 4 * work.dim
+        keys = np.repeat([n for n, _ in blobs], [len(blob) // width for _, blob in blobs]).astype(np.int64)
+        vectors = np.frombuffer(b"".join(blob for _, blob in blobs), dtype=np.float32).reshape(-1, work.dim)
+        built = Approximate.build(work.dim, keys, vectors, work.op, self.approximate_path(space))
+        built.save(self.identity())
+        self.drop(space)
+        if built.path is None:
+            self._work[(space.name, ("active",))] = WorkingSet(
+                self.store, space, work.dim, approximate=built
+            )
+        return len(keys)
+
+    def close(self) -> None:
+        """Close the store."""
+        with self._lock:
+            self._work.clear()
+            self.store.close()
+
+
+def _twin(kept: Iterable[Floats], windows: Floats) -> int | None:
+    """Which kept hit says the same: every window of the text has its like there, and the other way round."""
+    if not len(windows):
+        return None
+    for i, other in enumerate(kept):
+        if len(other) == len(windows):
+            similarity = other @ windows.T
+            if min(similarity.max(axis=0).min(), similarity.max(axis=1).min()) >= DUPLICATE:
+                return i
+    return None

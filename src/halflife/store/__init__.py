@@ -1,0 +1,1 @@
+"""The durable engine: traces, index, history, erasure. No torch, no model."""

@@ -1,0 +1,182 @@
+"""One SQLite file, opened so that what is acknowledged stays and what is deleted goes."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from halflife.errors import CorruptStore, HalflifeError, NewerStore, StoreBusy, StoreError
+from halflife.store.schema import APPLICATION_ID, MIGRATIONS
+
+MEMORY = ":memory:"
+
+
+def explain(error: sqlite3.Error, path: str) -> HalflifeError:
+    """SQLite's error as one of ours, with what to do."""
+    text, code = str(error), getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if code is not None else None
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusy(f"{path} is locked by another process.", "Try again, or open it with a longer timeout.")
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptStore(
+            f"{path} is damaged or is no Halflife store ({text}).", f"Run: halflife doctor --db {path} --repair"
+        )
+    if primary == sqlite3.SQLITE_FULL:
+        return StoreError(f"The disk that holds {path} is full; nothing was written.", "Free some room and repeat.")
+    if primary == sqlite3.SQLITE_READONLY:
+        return StoreError(f"{path} cannot be written.", "Check its permissions, or open a copy.")
+    if primary == sqlite3.SQLITE_CANTOPEN:
+        return StoreError(f"{path} cannot be opened ({text}).", "Check that the folder exists and may be written.")
+    return StoreError(f"{path}: {text}.", f"Run: halflife doctor --db {path}")
+
+
+class Database:
+    """A connection with transactions: many readers and one writer, over threads and processes.
+
+    Parameters
+    ----------
+    path: a file, made if missing (its folder must exist), or `:memory:`.
+    timeout: seconds to wait for another process's lock.
+    synchronous: `FULL` (a commit survives power loss) or `NORMAL` (survives a crash of the process).
+    must_exist: refuse to make a new file.
+    """
+
+    def __init__(
+        self, path: str | Path = MEMORY, *, timeout: float = 30.0, synchronous: str = "FULL", must_exist: bool = False
+    ) -> None:
+        self.path = str(path)
+        self.synchronous = synchronous
+        self.lock = threading.RLock()
+        self._depth = 0
+        if self.path != MEMORY:
+            file = Path(self.path)
+            if file.is_dir():
+                raise StoreError(f"{self.path} is a folder.", "Name a file, such as assistant.db.")
+            if must_exist and not file.exists():
+                raise StoreError(f"{self.path} does not exist.", "Check the path, or add a first memory to it.")
+            if not file.parent.is_dir():
+                raise StoreError(f"The folder {file.parent} does not exist.", "Make it first.")
+        try:
+            self.connection = sqlite3.connect(
+                self.path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+        try:
+            self._prepare()
+        except BaseException as error:
+            self.connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise explain(error, self.path) from error
+            raise
+
+    def _prepare(self) -> None:
+        run = self.connection.execute
+        application, version = (run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        empty = run("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if not empty and application != APPLICATION_ID:
+            raise CorruptStore(f"{self.path} is an SQLite file but no Halflife store.", "Name another file.")
+        if version > len(MIGRATIONS):
+            raise NewerStore(
+                f"{self.path} has format {version}; this Halflife reads up to {len(MIGRATIONS)}.",
+                "Upgrade it: pip install --upgrade halflife",
+            )
+        run("PRAGMA secure_delete = ON")
+        run("PRAGMA temp_store = MEMORY")
+        run("PRAGMA cache_size = -65536")
+        if version < len(MIGRATIONS):
+            if self.path != MEMORY:
+                run("PRAGMA page_size = 8192")  # a 384-dimension vector fills 1.5 kB: five to a page
+                run("PRAGMA journal_mode = WAL")
+            self._migrate()
+        run(f"PRAGMA synchronous = {self.synchronous}")
+
+    def _migrate(self) -> None:
+        run = self.connection.execute
+        run("BEGIN IMMEDIATE")  # another process may be migrating: look again once we hold the lock
+        try:
+            version = run("PRAGMA user_version").fetchone()[0]
+            for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+                migration(self.connection)
+                run(f"PRAGMA user_version = {number}")
+            run(f"PRAGMA application_id = {APPLICATION_ID}")
+            run("COMMIT")
+        except BaseException:
+            run("ROLLBACK")
+            raise
+
+    @contextmanager
+    def write(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A write transaction: all of it, or nothing. `durable=False` may lose it to a power cut, never to a crash."""
+        with self.lock, self._errors():
+            if self._depth:
+                yield self.connection
+                return
+            relaxed = not durable and self.synchronous == "FULL"
+            if relaxed:
+                self.connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                self._depth += 1
+                try:
+                    yield self.connection
+                    self.connection.execute("COMMIT")
+                except BaseException:
+                    if self.connection.in_transaction:
+                        self.connection.execute("ROLLBACK")
+                    raise
+                finally:
+                    self._depth -= 1
+            finally:
+                if relaxed:
+                    self.connection.execute("PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One snapshot for several reads."""
+        with self.lock, self._errors():
+            if self._depth or self.connection.in_transaction:
+                yield self.connection
+                return
+            self.connection.execute("BEGIN")
+            try:
+                yield self.connection
+            finally:
+                self.connection.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+
+    def one(self, sql: str, *args: Any) -> Any:
+        """The first column of the first row, or None."""
+        with self.lock, self._errors():
+            row = self.connection.execute(sql, args).fetchone()
+            return None if row is None else row[0]
+
+    def all(self, sql: str, *args: Any) -> list[Any]:
+        """All rows."""
+        with self.lock, self._errors():
+            return self.connection.execute(sql, args).fetchall()
+
+    def meta(self, key: str) -> str | None:
+        """A setting of the store."""
+        value = self.one("SELECT value FROM meta WHERE key = ?", key)
+        return None if value is None else str(value)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Change a setting of the store."""
+        with self.write() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def close(self) -> None:
+        """Close the file. Closing twice is fine."""
+        with self.lock:
+            self.connection.close()

@@ -1,0 +1,273 @@
+"""Forgetting for good, and proving it.
+
+Erasing deletes every row that belongs to a trace (SQLite overwrites freed content with zeros: `secure_delete`),
+empties the write-ahead log, and overwrites the vectors in the index file. Then every file of the store is
+searched for the bytes of what was erased; if any is left, the file is rebuilt (`VACUUM`) and searched again.
+What remains is that something was here: an id and the number of the operation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from halflife.errors import UnknownTrace
+from halflife.store import history, scan
+from halflife.store.connection import MEMORY
+from halflife.store.protocol import Why
+from halflife.store.rows import chunks, marks
+from halflife.store.sqlite import SqliteStore
+from halflife.store.timeparse import format_time
+from halflife.store.vectors import stored_bytes
+
+_VECTOR_STRIDE = 64
+_WORDS_CHECKED = 64
+
+# Where content may rightly stand: in the memories that stay.
+_CONTENT = (
+    ("trace", "text"), ("trace", "metadata"), ("trace", "role"), ("trace", "session_id"), ("trace", "agent_id"),
+    ("trace", "terms"), ("vector", "data"), ("payload", "data"), ("change", "before"), ("change", "vector"),
+    ("operation", "reason"), ("operation", "actor"), ("space", "name"), ("meta", "value"), ("sqlite_master", "sql"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ErasureReport:
+    """What was erased, and how that was checked.
+
+    Parameters
+    ----------
+    op: number of the operation in the history. at: when.
+    ids: the traces asked for. derived: those that went with them, since nothing else supported them.
+    kept: derived traces that have other sources, and stay.
+    sha256: of each erased text, so that a third party who has it can see that it was meant.
+    files, bytes: what was searched. fragments: how many pieces of content were looked for.
+    rebuilt: the file had to be rebuilt before the search came back empty.
+    left: pieces that were still found (hexadecimal); empty if `verified`.
+    verified: nothing was found.
+    note: why verification was not possible, if so.
+    """
+
+    op: int
+    at: str
+    ids: tuple[str, ...]
+    derived: tuple[str, ...]
+    kept: tuple[str, ...]
+    spaces: tuple[str, ...]
+    sha256: dict[str, str]
+    files: tuple[str, ...]
+    bytes: int
+    fragments: int
+    rebuilt: bool
+    left: tuple[str, ...]
+    verified: bool
+    note: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many traces are gone."""
+        return len(self.ids) + len(self.derived)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"count": self.count, **asdict(self)}
+
+    def __str__(self) -> str:
+        checked = f"{self.fragments:,} fragments looked for in {self.bytes:,} bytes of {len(self.files)} files"
+        if not self.files:
+            checked = "this memory has no file"
+        outcome = "none found" if self.verified and self.files else "" if self.verified else f"NOT VERIFIED: {self.note}"
+        derived = f" and {len(self.derived)} derived from them" if self.derived else ""
+        return f"Erased {len(self.ids)} memories{derived}. {checked}{': ' if outcome else ''}{outcome}."
+
+
+def erase(store: SqliteStore, ids: Sequence[str], why: Why, now: float) -> ErasureReport:
+    """Erase traces with all that was derived from them alone. Raises `UnknownTrace` and erases nothing if one is missing."""
+    ids = tuple(dict.fromkeys(ids))
+    with store.db.write() as db:
+        asked = _numbers(db, ids)
+        derived, kept = _cascade(db, asked)
+        ns = [*asked, *derived]
+        names = {n: id for n, id in _each(db, "SELECT n, id FROM trace WHERE n IN ({})", ns)}
+        spaces = sorted({name for (name,) in _each(db, "SELECT DISTINCT name FROM trace JOIN space ON space.id = trace.space WHERE n IN ({})", ns)})  # fmt: skip
+        sha256 = {id: hashlib.sha256(text.encode()).hexdigest() for id, text in _each(db, "SELECT id, text FROM trace WHERE n IN ({})", ns)}  # fmt: skip
+        needles = _needles(db, ns)
+        op = history.begin(db, why, now, _single_space(db, ns), len(ns))
+        _delete(db, op, ns)
+    needles |= _wipe_indexes(store, ns)
+    checked = _prove(store, needles)
+    return ErasureReport(
+        op, format_time(now), ids, tuple(names[n] for n in derived), tuple(kept), tuple(spaces), sha256, **checked
+    )  # fmt: skip
+
+
+def _numbers(db: sqlite3.Connection, ids: Sequence[str]) -> list[int]:
+    found = dict(_each(db, "SELECT id, n FROM trace WHERE id IN ({})", ids))
+    missing = [id for id in ids if id not in found]
+    if missing:
+        raise UnknownTrace(f"No memory has the id {missing[0]}; nothing was erased.", "List what is there: halflife list")
+    return [found[id] for id in ids]
+
+
+def _cascade(db: sqlite3.Connection, asked: Sequence[int]) -> tuple[list[int], list[str]]:
+    """What was derived from these alone (directly or not), and what has other sources too.
+
+    A derived trace with other sources goes as well if it repeats the text of one that is erased.
+    """
+    gone, frontier, kept = set(asked), list(asked), set[int]()
+    derived: list[int] = []
+    while frontier:
+        children = [n for (n,) in _each(db, "SELECT DISTINCT derived FROM source WHERE source IN ({})", frontier)]
+        frontier = []
+        for n in children:
+            if n in gone:
+                continue
+            sources = {s for (s,) in db.execute("SELECT source FROM source WHERE derived = ?", (n,))}
+            if sources <= gone or _repeats(db, n, sources & gone):
+                gone.add(n)
+                derived.append(n)
+                frontier.append(n)
+                kept.discard(n)
+            else:
+                kept.add(n)
+    return derived, [id for (id,) in _each(db, "SELECT id FROM trace WHERE n IN ({})", sorted(kept))]
+
+
+def _repeats(db: sqlite3.Connection, n: int, sources: Iterable[int]) -> bool:
+    """Whether a text holds a run of 16 bytes of one of these sources."""
+    (text,) = db.execute("SELECT text FROM trace WHERE n = ?", (n,)).fetchone()
+    data = text.encode()
+    for (source,) in _each(db, "SELECT text FROM trace WHERE n IN ({})", sorted(sources)):
+        content = source.encode()
+        if any(content[i : i + scan.SIZE] in data for i in range(max(1, len(content) - scan.SIZE + 1))):
+            return True
+    return False
+
+
+def _needles(db: sqlite3.Connection, ns: Sequence[int]) -> set[bytes]:
+    """By what the content of these traces would be recognised, all versions included."""
+    out: set[bytes] = set()
+    words: set[str] = set()
+    for text, metadata, terms in _each(db, "SELECT text, metadata, terms FROM trace WHERE n IN ({})", ns):
+        out |= scan.fragments(text.encode()) | scan.fragments(terms, 16)
+        out |= scan.fragments(metadata.encode()) if metadata != "{}" else set()
+        words |= {word for word in text.split() if len(word.encode()) >= 6}
+    for (before,) in _each(db, "SELECT before FROM change WHERE n IN ({})", ns):
+        out |= scan.fragments(before.encode())
+    for (data,) in _each(db, "SELECT data FROM vector WHERE n IN ({})", ns):
+        out |= scan.fragments(data, _VECTOR_STRIDE)
+    for (data,) in _each(db, "SELECT data FROM payload WHERE n IN ({})", ns):
+        out |= scan.fragments(data, _VECTOR_STRIDE)
+    longest = sorted(words, key=lambda word: (-len(word), word))[:_WORDS_CHECKED]
+    return out | {word.encode()[: scan.SIZE] for word in longest}
+
+
+def _single_space(db: sqlite3.Connection, ns: Sequence[int]) -> int | None:
+    spaces = {s for (s,) in _each(db, "SELECT DISTINCT space FROM trace WHERE n IN ({})", ns)}
+    return spaces.pop() if len(spaces) == 1 else None
+
+
+def _delete(db: sqlite3.Connection, op: int, ns: Sequence[int]) -> None:
+    for part in chunks(list(ns)):
+        mark = marks(part)
+        db.execute(f"INSERT INTO erased SELECT {op}, n, space, id FROM trace WHERE n IN ({mark})", part)
+        for table, column in (
+            ("link", "a"), ("link", "b"), ("source", "derived"), ("source", "source"), ("change", "n"), ("met", "n"),
+            ("vector", "n"), ("payload", "n"), ("trace", "n"),
+        ):  # fmt: skip
+            db.execute(f"DELETE FROM {table} WHERE {column} IN ({mark})", part)
+
+
+def _wipe_indexes(store: SqliteStore, ns: Sequence[int]) -> set[bytes]:
+    """Overwrite the vectors of these traces in the index files; what to look for afterwards."""
+    needles: set[bytes] = set()
+    keys = np.array(ns, dtype=np.uint64)
+    for path in _index_files(store):
+        if path.suffix != ".usearch":
+            continue
+        vectors = stored_bytes(path, keys)
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+            for vector in vectors:
+                needles |= scan.fragments(vector, _VECTOR_STRIDE)
+                start = data.find(vector)
+                while start >= 0:
+                    data[start : start + len(vector)] = bytes(len(vector))
+                    start = data.find(vector, start)
+            data.flush()
+    return needles
+
+
+def _prove(store: SqliteStore, needles: set[bytes]) -> dict[str, Any]:
+    """Empty the log, then search every file; rebuild the file if something is left."""
+    if store.path == MEMORY:
+        return {"files": (), "bytes": 0, "fragments": len(needles), "rebuilt": False, "left": (), "verified": True}
+    note = _empty_log(store)
+    left = _left(store, needles)
+    rebuilt = bool(left)
+    if rebuilt:
+        with store.db.lock:
+            store.db.connection.execute("VACUUM")
+        note = _empty_log(store) or note
+        left = _left(store, set(left))
+    files = store_files(store)
+    return {
+        "files": tuple(str(path) for path in files),
+        "bytes": sum(path.stat().st_size for path in files if path.exists()),
+        "fragments": len(needles),
+        "rebuilt": rebuilt,
+        "left": tuple(sorted(needle.hex() for needle in left)),
+        "verified": not left and not note,
+        "note": note or (f"{len(left)} fragments are still there" if left else ""),
+    }
+
+
+def _empty_log(store: SqliteStore, patience: float = 10.0) -> str:
+    """Move the write-ahead log into the file and cut it to nothing; a reader elsewhere can delay that."""
+    deadline = time.monotonic() + patience
+    while True:
+        with store.db.lock:
+            busy, _, _ = store.db.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not busy:
+            return ""
+        if time.monotonic() > deadline:
+            return "another process is reading the store, so that its log cannot be emptied; run `halflife doctor` later"
+        time.sleep(0.02)
+
+
+def _left(store: SqliteStore, needles: set[bytes]) -> list[bytes]:
+    """Needles that occur in a file and in no memory that stays."""
+    found = scan.find(store_files(store), needles)
+    return [needle for needle in found if not _rightly_there(store, needle)]
+
+
+def _rightly_there(store: SqliteStore, needle: bytes) -> bool:
+    return any(
+        store.db.one(f"SELECT 1 FROM {table} WHERE instr(CAST({column} AS BLOB), ?) LIMIT 1", needle)
+        for table, column in _CONTENT
+    )
+
+
+def store_files(store: SqliteStore) -> list[Path]:
+    """Every file that belongs to a store."""
+    if store.path == MEMORY:
+        return []
+    own = [Path(store.path + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+    return [path for path in [*own, *_index_files(store)] if path.exists()]
+
+
+def _index_files(store: SqliteStore) -> list[Path]:
+    folder = Path(f"{store.path}.ann")
+    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+
+
+def _each(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[Any]:
+    """The rows of a query with one `IN ({})`, over any number of values."""
+    return [row for part in chunks(list(values)) for row in db.execute(sql.format(marks(part)), part)]

@@ -1,0 +1,145 @@
+"""Operations, what they changed, and how one is taken back.
+
+Every write is an operation. Before a row changes, the columns that will change are kept in `change`, so that
+the operation can be undone, and the undoing undone.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halflife.errors import InvalidInput, NothingToUndo, UnknownTrace
+from halflife.store.draft import Draft
+from halflife.store.protocol import Event, Why
+from halflife.store.text import term_ids
+from halflife.store.trace import Space
+
+FINAL = ("forget", "reembed", "recall")
+
+
+def begin(db: sqlite3.Connection, why: Why, now: float, space: int | None, count: int) -> int:
+    """Open an operation and return its number."""
+    cursor = db.execute(
+        "INSERT INTO operation (kind, space, at, actor, reason, count) VALUES (?, ?, ?, ?, ?, ?)",
+        (why.kind, space, now, why.actor, why.reason, count),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def modify(
+    db: sqlite3.Connection,
+    op: int,
+    n: int,
+    columns: Mapping[str, Any],
+    *,
+    vectors: NDArray[np.float32] | None = None,
+    vector: bytes | None = None,
+    new_version: bool = False,
+) -> None:
+    """Set columns of a row, keeping what they were. A new text brings its words, digest and vectors."""
+    columns = dict(columns)
+    if vectors is not None:
+        vector = np.ascontiguousarray(vectors, np.float32).tobytes()
+    if "text" in columns or "role" in columns:
+        kind, text, role = db.execute("SELECT kind, text, role FROM trace WHERE n = ?", (n,)).fetchone()
+        payload = db.execute("SELECT data FROM payload WHERE n = ?", (n,)).fetchone()
+        draft = Draft(
+            columns.get("text", text), 0.0, role=columns.get("role", role), kind=kind, payload=payload and payload[0]
+        )
+        columns |= {"digest": draft.digest(), "terms": term_ids(draft.text).tobytes()}
+    if new_version:
+        columns["version"] = 1 + db.execute("SELECT version FROM trace WHERE n = ?", (n,)).fetchone()[0]
+    kept = [name for name in columns if name not in ("digest", "terms")]
+    before = dict(zip(kept, db.execute(f"SELECT {', '.join(kept)} FROM trace WHERE n = ?", (n,)).fetchone(), strict=True))
+    old = db.execute("SELECT data FROM vector WHERE n = ?", (n,)).fetchone() if vector is not None else None
+    db.execute(
+        "INSERT INTO change VALUES (?, ?, ?, ?)", (op, n, json.dumps(before, ensure_ascii=False), old and old[0])
+    )
+    try:
+        db.execute(
+            f"UPDATE trace SET {', '.join(f'{name} = ?' for name in columns)}, changed = ? WHERE n = ?",
+            (*columns.values(), op, n),
+        )
+    except sqlite3.IntegrityError:
+        raise InvalidInput("Another memory of this space says the same already.", "Forget or update that one.") from None
+    if vector is not None:
+        db.execute("INSERT OR REPLACE INTO vector VALUES (?, ?)", (n, vector))
+
+
+def undo(db: sqlite3.Connection, op: int, why: Why, now: float) -> Event:
+    """Put back what an operation changed, and retire what it added."""
+    row = db.execute("SELECT kind, space, undone_by FROM operation WHERE op = ?", (op,)).fetchone()
+    if row is None:
+        raise NothingToUndo(f"There is no operation {op}.", "See: halflife history")
+    kind, space, undone_by = row
+    if kind in FINAL:
+        raise NothingToUndo(f"Operation {op} is a {kind}, which cannot be undone.")
+    if undone_by is not None:
+        raise NothingToUndo(f"Operation {op} was undone already, by operation {undone_by}.")
+    _check_nothing_later(db, op)
+    changes = db.execute("SELECT n, before, vector FROM change WHERE op = ?", (op,)).fetchall()
+    created = [n for (n,) in db.execute("SELECT n FROM trace WHERE created = ? AND status <> 'retired'", (op,))]
+    new = begin(db, why, now, space, len(changes) + len(created))
+    for n, before, vector in changes:
+        if db.execute("SELECT 1 FROM trace WHERE n = ?", (n,)).fetchone():
+            modify(db, new, n, json.loads(before), vector=vector)
+    for n in created:
+        modify(db, new, n, {"status": "retired", "retired_at": now})
+    db.execute("DELETE FROM link WHERE op = ?", (op,))
+    db.execute("UPDATE operation SET undone_by = ? WHERE op = ?", (new, op))
+    db.execute("UPDATE operation SET undone_by = NULL WHERE undone_by = ?", (op,))  # undoing an undo
+    return _event(db, new)
+
+
+def _check_nothing_later(db: sqlite3.Connection, op: int) -> None:
+    """An operation is taken back only if nothing was built on it since."""
+    later = db.execute(
+        """SELECT max(later.op) FROM change AS later JOIN operation USING (op)
+           WHERE later.op > ?1 AND undone_by IS NULL AND kind <> 'undo'
+             AND (later.n IN (SELECT n FROM change WHERE op = ?1) OR later.n IN (SELECT n FROM trace WHERE created = ?1))""",
+        (op,),
+    ).fetchone()[0]
+    if later is not None:
+        raise NothingToUndo(f"Operation {later} changed the same memories later.", f"Undo {later} first.")
+
+
+_OPERATION = (
+    "SELECT operation.op, operation.kind, operation.at, actor, reason, count, undone_by, space.name "
+    "FROM operation LEFT JOIN space ON space.id = operation.space"
+)
+
+
+def _event(db: sqlite3.Connection, op: int) -> Event:
+    return Event(*db.execute(f"{_OPERATION} WHERE op = ?", (op,)).fetchone())
+
+
+def operations(db: sqlite3.Connection, space: Space | None, limit: int) -> list[Event]:
+    """The latest operations, newest first; recalls are left out."""
+    where, args = ("AND space.name = ?", [space.name]) if space else ("", [])
+    rows = db.execute(f"{_OPERATION} WHERE operation.kind <> 'recall' {where} ORDER BY op DESC LIMIT ?", [*args, limit])
+    return [Event(*row) for row in rows]
+
+
+def of_trace(db: sqlite3.Connection, id: str) -> list[Event]:
+    """All that happened to one trace, oldest first."""
+    row = db.execute("SELECT n, created FROM trace WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise UnknownTrace(f"No memory has the id {id}.", "List what is there: halflife list")
+    n, created = row
+    befores = dict(db.execute("SELECT op, before FROM change WHERE n = ?", (n,)).fetchall())
+    met = {op for (op,) in db.execute("SELECT op FROM met WHERE n = ?", (n,))}
+    events = []
+    for op in sorted({created, *befores, *met}):
+        event = _event(db, op)
+        before = json.loads(befores.get(op, "{}"))
+        kind = "met" if op in met and event.kind not in ("recall",) and op != created else event.kind
+        events.append(
+            Event(op, kind, event.at, event.actor, event.reason, event.count, event.undone_by, event.space, id, before)
+        )
+    return events

@@ -1,0 +1,100 @@
+"""What a store must do. `tests/store/conformance.py` is the contract in executable form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halflife.decay.law import Law
+from halflife.store.draft import Draft
+from halflife.store.filters import Filter
+from halflife.store.trace import Space, Status, Trace
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Why:
+    """Who does something to the memory, and why: kept in its history."""
+
+    kind: str
+    actor: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of one draft: a new trace, or one met again."""
+
+    id: str
+    n: int
+    event: Literal["add", "met"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of history. `before` holds what changed, as it was (empty for additions and recalls)."""
+
+    op: int
+    kind: str
+    at: float
+    actor: str = ""
+    reason: str = ""
+    count: int = 0
+    undone_by: int | None = None
+    space: str | None = None
+    trace: str | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Feed(NamedTuple):
+    """What changed in a space since an operation: the columns of the rows, and the rows that are gone.
+
+    `vectors[i]` is the concatenation of the windows of row i (empty: none); both it and `terms` are given only
+    for rows whose content is new since then.
+    """
+
+    op: int
+    n: Ints
+    fresh: NDArray[np.bool_]
+    columns: Mapping[str, NDArray[Any]]
+    session: Sequence[str | None]
+    terms: Sequence[bytes]
+    vectors: Sequence[bytes]
+    gone: Ints
+
+
+class Store(Protocol):
+    """A durable set of traces. Every write is one transaction, acknowledged when it is safe."""
+
+    path: str
+    law: Law
+
+    def add(self, space: Space, drafts: Sequence[Draft], why: Why, now: float) -> list[Added]: ...
+    def get(self, ids: Sequence[str], space: Space | None = None) -> list[Trace]: ...
+    def find(self, space: Space, where: Filter, *, limit: int | None = None, offset: int = 0) -> list[Trace]: ...
+    def match(self, space: Space, where: Filter) -> Ints: ...
+    def update(
+        self, id: str, changes: Mapping[str, Any], vectors: NDArray[np.float32] | None, why: Why, now: float
+    ) -> Trace: ...
+    def set_status(self, ids: Sequence[str], status: Status, why: Why, now: float) -> int: ...
+    def reinforce(self, ids: Sequence[str], now: float, grade: int = 3, why: Why = Why("recall")) -> int: ...
+    def link(self, pairs: Sequence[tuple[str, str, float]], kind: str, why: Why, now: float) -> int: ...
+    def vector_bytes(self, ns: Ints) -> dict[int, bytes]: ...
+    def last_op(self) -> int: ...
+    def links(self, space: Space) -> list[tuple[int, int, float]]: ...
+    def feed(
+        self, space: Space, after: int, *, statuses: Sequence[Status] = ("active",), vectors_after: int = 0
+    ) -> Feed: ...
+    def history(self, id: str) -> list[Event]: ...
+    def operations(self, space: Space | None = None, limit: int = 50) -> list[Event]: ...
+    def undo(self, op: int, why: Why, now: float) -> Event: ...
+    def spaces(self) -> list[tuple[Space, int]]: ...
+    def iterate(self, space: Space | None = None) -> Iterator[Trace]: ...
+    def backup(self, target: str | Path) -> None: ...
+    def close(self) -> None: ...

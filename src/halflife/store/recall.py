@@ -1,0 +1,310 @@
+"""Ranking: relevance times retention times importance, exactly.
+
+The relevance of a trace to a query is a weighted sum of parts in [0, 1]:
+
+    semantic    cosine of the nearest window of its text (negative counts as 0)
+    keyword     BM25 over the highest score that any text could reach for this query
+    time        1 if the query names a time and the trace lies in it
+    neighbour   relevance of the best anchor next to it in the same session
+    link        relevance of the best anchor linked to it, times the link's weight
+
+where the *anchors* are the traces most relevant by the first three parts. Its score is
+
+    relevance x retention(now) x (0.5 + 0.5 importance)
+
+The top k by score are found without computing the score of every trace (Fagin's threshold algorithm): since
+retention never rises with time, a weight computed earlier bounds the weight now; traces are fetched by
+relevance times that bound until none unseen can enter the top k. `brute_force` is the definition itself,
+against which the fast path is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halflife.store.bm25 import Terms
+from halflife.store.protocol import Ints
+from halflife.store.vectors import Floats
+from halflife.store.working_set import WorkingSet
+
+PARTS = ("semantic", "keyword", "time", "neighbour", "link")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each part counts, and how many anchors spread to what is next to them."""
+
+    semantic: float = 1.0
+    keyword: float = 0.6
+    time: float = 0.25
+    neighbour: float = 0.15
+    link: float = 0.1
+    anchors: int = 64
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a working set.
+
+    `vector` [dim] of unit length; `terms` the ids of the query's words; `period` start and end in seconds;
+    `allowed` [slots] which may be found (None: all).
+    """
+
+    vector: Floats | None = None
+    terms: Terms | None = None
+    period: tuple[float, float] | None = None
+    allowed: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trace found, with what each part of its relevance gave (already weighted) and its two factors."""
+
+    slot: int
+    score: float
+    retention: float
+    importance: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Fetched:
+    """Candidates with the three first parts (weighted), and what no unseen trace can exceed."""
+
+    slots: Ints
+    parts: NDArray[np.float64]  # [3, candidates]
+    unseen: float
+
+    @property
+    def relevance(self) -> NDArray[np.float64]:
+        return self.parts.sum(axis=0)
+
+
+class _Exact:
+    """The three first parts of every slot."""
+
+    def __init__(self, work: WorkingSet, question: Question, weights: Weights) -> None:
+        n = len(work)
+        self.parts = np.zeros((3, n))
+        if question.vector is not None:
+            self.parts[0] = weights.semantic * work.similarity(question.vector)
+        if question.terms is not None and (top := work.text.upper_bound(question.terms)) > 0:
+            self.parts[1] = (weights.keyword / top) * work.text.scores(question.terms, n)
+        if question.period is not None:
+            start, end = question.period
+            at = work.column("at")
+            self.parts[2] = weights.time * ((at >= start) & (at < end))
+        self.visible = work.alive if question.allowed is None else work.alive & question.allowed
+        self.relevance = np.where(self.visible, self.parts.sum(axis=0), 0.0)
+        self._ceiling = work.ceiling
+
+    def anchors(self, count: int) -> _Fetched:
+        best = _largest(self.relevance, count)
+        return self._pick(best[self.relevance[best] > 0], 0.0)
+
+    def fetch(self, now: float) -> Iterator[_Fetched]:
+        """More and more candidates, by relevance times the ceiling of their weight."""
+        upper = np.where(self.visible, self.relevance * self._ceiling(now), -np.inf)
+        total, count = int(self.visible.sum()), 64
+        while True:
+            best = _largest(upper, min(count, total))
+            rest = float(upper[best].min()) if count < total and len(best) else -np.inf
+            yield self._pick(best, rest)
+            if count >= total:
+                return
+            count *= 4
+
+    def _pick(self, slots: Ints, unseen: float) -> _Fetched:
+        return _Fetched(slots, self.parts[:, slots], unseen)
+
+
+class _Nearest:
+    """Candidates from the approximate index, from the vectors that are newer than it, and from the words."""
+
+    limit = 4096
+
+    def __init__(self, work: WorkingSet, question: Question, weights: Weights) -> None:
+        assert work.approximate is not None
+        assert question.vector is not None
+        self.work, self.vector, self.weights = work, question.vector, weights
+        self.keyword = np.zeros(0)
+        if question.terms is not None and (top := work.text.upper_bound(question.terms)) > 0:
+            self.keyword = (weights.keyword / top) * work.text.scores(question.terms, len(work))
+        self.newer = work.vectors.scores(question.vector, len(work)) if len(work.vectors) else np.zeros(0)
+        self._memo: dict[int, _Fetched] = {}
+
+    def anchors(self, count: int) -> _Fetched:
+        found = self.candidates(count)
+        best = _largest(found.relevance, count)
+        return _Fetched(found.slots[best], found.parts[:, best], 0.0)
+
+    def fetch(self, now: float) -> Iterator[_Fetched]:
+        heaviest = float(np.max(self.work.ceiling(now), where=self.work.alive, initial=0.0))
+        count = 64
+        while count <= self.limit:
+            found = self.candidates(count)
+            yield _Fetched(found.slots, found.parts, found.unseen * heaviest)
+            count *= 4
+
+    def candidates(self, count: int) -> _Fetched:
+        if count not in self._memo:
+            self._memo[count] = self._candidates(count)
+        return self._memo[count]
+
+    def _candidates(self, count: int) -> _Fetched:
+        work = self.work
+        ns, similarity = work.approximate.search(self.vector, count)  # type: ignore[union-attr]
+        near = np.array([work.slot_of.get(n, -1) for n in ns.tolist()], dtype=np.int64)
+        good = near >= 0
+        good[good] &= work.covered[near[good]]
+        far = float(similarity[-1]) if len(similarity) >= count else 0.0
+        known = dict(zip(near[good].tolist(), similarity[good].tolist(), strict=True))
+        by_word, word_rest = _best_of(self.keyword, count)
+        newer, newer_rest = _best_of(self.newer, count)
+        slots = np.unique(np.concatenate([near[good], by_word, newer]))
+        slots = slots[work.alive[slots]]
+        parts = np.zeros((3, len(slots)))
+        parts[0] = self.weights.semantic * self._similarity(slots, known)
+        if len(self.keyword):
+            parts[1] = self.keyword[slots]
+        return _Fetched(slots, parts, self.weights.semantic * max(far, newer_rest, 0.0) + word_rest)
+
+    def _similarity(self, slots: Ints, known: dict[int, float]) -> Floats:
+        out = np.array([known.get(slot, -1.0) for slot in slots.tolist()], dtype=np.float32)
+        missing = np.flatnonzero((out < 0) & self.work.covered[slots])
+        if len(missing):
+            out[missing] = self.work.approximate.similarity(self.work.n[slots[missing]], self.vector)  # type: ignore[union-attr]
+        if len(self.newer):
+            own = ~self.work.covered[slots]
+            out[own] = self.newer[slots[own]]
+        return np.maximum(out, 0.0)
+
+
+def rank(work: WorkingSet, question: Question, k: int, now: float, weights: Weights | None = None) -> list[Scored]:
+    """The k best traces by score, best first; equal scores by number, newest first.
+
+    Exact when the vectors are searched exactly; with an approximate index, as exact as its neighbours are.
+    """
+    weights = weights or Weights()
+    if k <= 0 or not len(work):
+        return []
+    if work.approximate is not None and question.vector is not None and question.period is question.allowed is None:
+        found = _search(work, _Nearest(work, question, weights), question, k, now, weights)
+        if found is not None:
+            return found
+    found = _search(work, _Exact(work, question, weights), question, k, now, weights)
+    assert found is not None  # the exact source ends with every trace
+    return found
+
+
+def _search(
+    work: WorkingSet, source: _Exact | _Nearest, question: Question, k: int, now: float, weights: Weights
+) -> list[Scored] | None:
+    """Fetch until nothing unseen can enter the top k; None if the source ends before."""
+    spread = _spread(work, source.anchors(weights.anchors), question, weights)
+    for fetched in source.fetch(now):
+        slots, parts = _with_spread(work, source, fetched, spread)
+        retention, importance = work.weight(slots, now)
+        score = parts.sum(axis=0) * retention * importance
+        order = np.lexsort((-work.n[slots], -score))[:k]
+        full = len(order) == k and score[order[-1]] > 0
+        if (full and score[order[-1]] >= fetched.unseen) or fetched.unseen <= 0:
+            return [
+                Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]),
+                       dict(zip(PARTS, parts[:, i].tolist(), strict=True)))
+                for i in order if score[i] > 0
+            ]  # fmt: skip
+    return None
+
+
+def _spread(
+    work: WorkingSet, anchors: _Fetched, question: Question, weights: Weights
+) -> dict[int, tuple[float, float]]:
+    """What anchors give to what is next to them: slot -> (neighbour, link). Needs words: a bare vector has none."""
+    out: dict[int, tuple[float, float]] = {}
+    if question.terms is None or not len(anchors.slots):
+        return out
+    relevance = dict(zip(anchors.slots.tolist(), anchors.relevance.tolist(), strict=True))
+    if weights.neighbour:
+        sides = work.neighbours()[:, anchors.slots]
+        for slot, *beside in zip(anchors.slots.tolist(), *sides.tolist(), strict=True):
+            for other in beside:
+                if other >= 0:
+                    near, link = out.get(other, (0.0, 0.0))
+                    out[other] = (max(near, weights.neighbour * relevance[slot]), link)
+    if weights.link:
+        for slot, other, strength in work.linked(anchors.slots):
+            near, link = out.get(other, (0.0, 0.0))
+            out[other] = (near, max(link, weights.link * strength * relevance[slot]))
+    if question.allowed is not None:
+        out = {slot: value for slot, value in out.items() if question.allowed[slot]}
+    return out
+
+
+def _with_spread(
+    work: WorkingSet, source: _Exact | _Nearest, fetched: _Fetched, spread: dict[int, tuple[float, float]]
+) -> tuple[Ints, NDArray[np.float64]]:
+    """All five parts of the fetched candidates and of what the anchors reach."""
+    slots, base = fetched.slots, fetched.parts
+    reached = np.array(sorted(spread.keys() - set(slots.tolist())), dtype=np.int64)
+    if len(reached):
+        reached = reached[work.alive[reached]]
+        slots = np.concatenate([slots, reached])
+        base = np.concatenate([base, _parts_of(source, reached)], axis=1)
+    extra = np.array([spread.get(slot, (0.0, 0.0)) for slot in slots.tolist()]).reshape(-1, 2).T
+    return slots, np.concatenate([base, extra])
+
+
+def _parts_of(source: _Exact | _Nearest, slots: Ints) -> NDArray[np.float64]:
+    if isinstance(source, _Exact):
+        return source.parts[:, slots]
+    parts = np.zeros((3, len(slots)))
+    parts[0] = source.weights.semantic * source._similarity(slots, {})
+    if len(source.keyword):
+        parts[1] = source.keyword[slots]
+    return parts
+
+
+def brute_force(
+    work: WorkingSet, question: Question, k: int, now: float, weights: Weights | None = None
+) -> list[Scored]:
+    """The definition: score every trace, sort, take k."""
+    weights = weights or Weights()
+    exact = _Exact(work, question, weights)
+    spread = _spread(work, exact.anchors(weights.anchors), question, weights)
+    slots = np.flatnonzero(exact.visible)
+    extra = np.array([spread.get(slot, (0.0, 0.0)) for slot in slots.tolist()]).reshape(-1, 2).T
+    parts = np.concatenate([exact.parts[:, slots], extra])
+    retention, importance = work.weight(slots, now)
+    score = parts.sum(axis=0) * retention * importance
+    order = [i for i in np.lexsort((-work.n[slots], -score)) if score[i] > 0][:k]
+    return [
+        Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]),
+               dict(zip(PARTS, parts[:, i].tolist(), strict=True)))
+        for i in order
+    ]  # fmt: skip
+
+
+def _largest(values: NDArray[np.float64], count: int) -> Ints:
+    """Positions of the largest values; ties to the later position, so that the choice is one."""
+    if count >= len(values):
+        return np.arange(len(values))
+    if count <= 0:
+        return np.zeros(0, dtype=np.int64)
+    edge = np.partition(values, -count)[-count]
+    above = np.flatnonzero(values > edge)
+    ties = np.flatnonzero(values == edge)
+    return np.concatenate([above, ties[len(ties) - (count - len(above)) :]])
+
+
+def _best_of(values: NDArray[np.floating], count: int) -> tuple[Ints, float]:
+    """The `count` largest positive values, and what none of the rest exceeds."""
+    positive = np.flatnonzero(values > 0)
+    if len(positive) <= count:
+        return positive, 0.0
+    best = positive[np.argpartition(values[positive], -count)[-count:]]
+    return best, float(values[best].min())

@@ -1,0 +1,110 @@
+"""Between rows of the table `trace` and records."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halflife.decay.law import Law, State
+from halflife.errors import InvalidInput
+from halflife.store.draft import Draft, metadata_json
+from halflife.store.text import term_ids
+from halflife.store.trace import Space, Trace, new_id
+
+STATE = ("stability", "difficulty", "uses", "lapses", "span")
+TRACE = (
+    "n id space digest kind text at valid_from valid_to recorded_at agent_id session_id role metadata importance "
+    "layer system terms created changed last_used"
+).split() + list(STATE)
+INSERT = f"INSERT INTO trace ({', '.join(TRACE)}) VALUES ({', '.join('?' * len(TRACE))})"
+INSERT_NEW = INSERT + " ON CONFLICT (space, digest) WHERE status <> 'retired' DO NOTHING"
+READ = (
+    "SELECT trace.n, trace.id, space.name, text, at, recorded_at, trace.kind, valid_from, valid_to, retired_at, "
+    "agent_id, session_id, role, metadata, importance, layer, stability, difficulty, uses, lapses, span, last_used, "
+    "system, version, status FROM trace JOIN space ON space.id = trace.space"
+)
+
+# What an update may change, and how a value becomes a column.
+EDITABLE = (
+    "text at valid_from valid_to agent_id session_id role metadata importance layer status retired_at last_used".split()
+    + list(STATE)
+)
+
+
+def new_rows(
+    drafts: Sequence[Draft], digests: Sequence[bytes], n0: int, space: int, op: int, now: float, law: Law
+) -> list[tuple[Any, ...]]:
+    """The rows of drafts, numbered from `n0`."""
+    start = law.initial()
+    first = (float(start.stability), float(start.difficulty), float(start.uses), float(start.lapses), float(start.span))
+    rows = []
+    for n, (d, digest) in enumerate(zip(drafts, digests, strict=True), start=n0):
+        state = first if d.state is None else state_row(d.state)
+        rows.append(
+            (
+                n, d.id or new_id(now), space, digest, d.kind, d.text, d.at, d.valid_from, d.valid_to, now, d.agent_id,
+                d.session_id, d.role, metadata_json(d.metadata), d.importance, d.layer, d.system,
+                term_ids(d.text).tobytes(), op, op, d.at, *state,
+            )  # fmt: skip
+        )
+    return rows
+
+
+def state_row(state: State) -> tuple[float, float, float, float, float]:
+    """A scalar state as columns."""
+    return tuple(float(getattr(state, name)) for name in STATE)  # type: ignore[return-value]
+
+
+def state_of(columns: Iterable[Sequence[float]]) -> State:
+    """Rows of the five columns as one state of arrays."""
+    array = np.array(list(columns), dtype=np.float64).reshape(-1, len(STATE))
+    return State(*array.T)
+
+
+def read_trace(row: Sequence[Any], sources: tuple[str, ...]) -> Trace:
+    """A row of `READ` as a record."""
+    (_, id, space, text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role, metadata, importance,
+     layer, *state, last_used, system, version, status) = row  # fmt: skip
+    return Trace(
+        id, Space(space), text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role,
+        json.loads(metadata), importance, layer, State(*state), last_used, sources, system, version, status,
+    )  # fmt: skip
+
+
+def sources_of(db: sqlite3.Connection, ns: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """The ids that each of these traces was derived from."""
+    found: dict[int, list[str]] = {}
+    for part in chunks(ns):
+        sql = f"SELECT derived, id FROM source JOIN trace ON n = source WHERE derived IN ({marks(part)}) ORDER BY n"
+        for derived, id in db.execute(sql, part):
+            found.setdefault(derived, []).append(id)
+    return {n: tuple(ids) for n, ids in found.items()}
+
+
+def columns_of(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked changes as columns."""
+    unknown = sorted(changes.keys() - set(EDITABLE))
+    if unknown:
+        raise InvalidInput(f"{', '.join(unknown)} cannot be changed.", f"These can: {', '.join(EDITABLE)}.")
+    return {k: metadata_json(v) if k == "metadata" and not isinstance(v, str) else v for k, v in changes.items()}
+
+
+def marks(values: Sequence[Any]) -> str:
+    """One placeholder a value."""
+    return ",".join("?" * len(values))
+
+
+def chunks(values: Sequence[Any], size: int = 5000) -> Iterable[list[Any]]:
+    """Pieces that fit the number of parameters a statement may have."""
+    for start in range(0, len(values), size):
+        yield list(values[start : start + size])
+
+
+def floats(blob: bytes) -> NDArray[np.float32]:
+    """A vector's bytes as numbers."""
+    return np.frombuffer(blob, dtype=np.float32)

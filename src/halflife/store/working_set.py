@@ -1,0 +1,224 @@
+"""A space as arrays: what a search works on.
+
+Read once from the store, then kept up to date by `feed`, the rows that changed since. A trace has a *slot*; a
+new version of it gets a new slot, and the old one dies. Nothing here is durable, and nothing is the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halflife.decay.law import Array, State
+from halflife.store.bm25 import TextIndex
+from halflife.store.protocol import Feed, Ints, Store
+from halflife.store.rows import STATE
+from halflife.store.trace import Space, Status
+from halflife.store.vectors import Approximate, ExactVectors, Floats, Growing
+
+_NUMBERS = ("at", "last_used", *STATE, "importance")
+
+
+def importance_factor(importance: Array) -> Array:
+    """What importance does to a score: 0.5 for none, 0.75 by default, 1 for the highest."""
+    return 0.5 + 0.5 * importance
+
+
+class WorkingSet:
+    """The searchable traces of one space.
+
+    Parameters
+    ----------
+    store: where they are kept.
+    space: whose they are.
+    dim: length of their vectors; 0 if the store has none yet.
+    statuses: which traces can be found.
+    approximate: an HNSW index that covers older vectors, which then need not be read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        space: Space,
+        dim: int,
+        *,
+        statuses: Sequence[Status] = ("active",),
+        approximate: Approximate | None = None,
+    ) -> None:
+        self.store, self.space, self.law, self.dim = store, space, store.law, dim
+        self.statuses = statuses
+        self.approximate = approximate
+        self.op = 0
+        self._n = Growing(np.int64)
+        self._alive = Growing(np.bool_)
+        self._covered = Growing(np.bool_)
+        self._columns = {name: Growing(np.float64) for name in _NUMBERS}
+        self._ceiling = Growing(np.float64)
+        self._ceiling_at = np.inf
+        self.text = TextIndex()
+        self.vectors = ExactVectors(dim)
+        self.slot_of: dict[int, int] = {}
+        self._sessions: list[str | None] = []
+        self._neighbours: NDArray[np.int64] | None = None
+        self._links: tuple[int, dict[int, list[tuple[int, float]]]] | None = None
+
+    # -- following the store ----------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Take in what any process has written since the last time."""
+        if self.op and self.store.last_op() == self.op:
+            return
+        cover = self.approximate.op if self.approximate else 0
+        feed = self.store.feed(self.space, self.op, statuses=self.statuses, vectors_after=cover)
+        self._apply(feed)
+        self.op = feed.op
+
+    def _apply(self, feed: Feed) -> None:
+        for n in feed.gone:
+            self._kill(int(n))
+        known = np.array([self.slot_of.get(int(n), -1) for n in feed.n], dtype=np.int64)
+        fresh = feed.fresh | (known < 0)
+        self._update(known[~fresh], {name: feed.columns[name][~fresh] for name in _NUMBERS})
+        for n in feed.n[fresh]:
+            self._kill(int(n))
+        if fresh.any():
+            self._append(feed, fresh)
+
+    def _update(self, slots: Ints, columns: dict[str, Array]) -> None:
+        for name, values in columns.items():
+            self._columns[name].array[slots] = values
+        self._ceiling.array[slots] = np.inf
+
+    def _kill(self, n: int) -> None:
+        slot = self.slot_of.pop(n, None)
+        if slot is not None:
+            self._alive.array[slot] = False
+            self.text.remove(np.array([slot]))
+            self._neighbours = self._links = None
+
+    def _append(self, feed: Feed, fresh: NDArray[np.bool_]) -> None:
+        """New slots, in the order of the numbers. `terms` and `vectors` come in that order too."""
+        first = self._n.size
+        ns = feed.n[fresh]
+        slots = np.arange(first, first + len(ns))
+        self._n.extend(ns)
+        self._alive.extend(np.ones(len(ns), dtype=np.bool_))
+        blobs = list(feed.vectors)
+        covered = np.zeros(len(ns), dtype=np.bool_)
+        if self.approximate is not None:
+            covered = np.array([not blob for blob in blobs], dtype=np.bool_) & (
+                feed.columns["created"][fresh] <= self.approximate.op
+            )
+        self._covered.extend(covered)
+        for name in _NUMBERS:
+            self._columns[name].extend(feed.columns[name][fresh])
+        self._ceiling.extend(np.full(len(ns), np.inf))
+        self.slot_of.update(zip(ns.tolist(), slots.tolist(), strict=True))
+        self._sessions += [s for s, new in zip(feed.session, fresh, strict=True) if new]
+        self.text.add(slots, [np.frombuffer(terms, dtype=np.uint32) for terms in feed.terms])
+        if self.dim:
+            self.vectors.add(slots, blobs)
+        self._neighbours = self._links = None
+
+    # -- what a search reads ----------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._n.size
+
+    @property
+    def n(self) -> Ints:
+        return cast(Ints, self._n.array)
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        return cast("NDArray[np.bool_]", self._alive.array)
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """The slots whose vectors are in the approximate index only."""
+        return cast("NDArray[np.bool_]", self._covered.array)
+
+    def column(self, name: str) -> Array:
+        """A column of numbers, one a slot."""
+        return cast(Array, self._columns[name].array)
+
+    def retention(self, slots: Ints, now: float) -> Array:
+        """How much is left of these traces."""
+        elapsed = np.maximum(now - self.column("last_used")[slots], 0.0)
+        return self.law.retention(elapsed, State(*(self.column(name)[slots] for name in STATE)))
+
+    def weight(self, slots: Ints, now: float) -> tuple[Array, Array]:
+        """What relevance is multiplied by: retention, and the factor of importance."""
+        return self.retention(slots, now), importance_factor(self.column("importance")[slots])
+
+    def ceiling(self, now: float) -> Array:
+        """No weight is above this: the weight at an earlier moment, since retention only falls with time."""
+        ceiling = cast(Array, self._ceiling.array)
+        if now < self._ceiling_at:
+            ceiling[:] = np.inf
+            self._ceiling_at = now
+        stale = np.flatnonzero(np.isinf(ceiling))
+        if len(stale):
+            retention, factor = self.weight(stale, now)
+            ceiling[stale] = retention * factor
+        return ceiling
+
+    def neighbours(self) -> NDArray[np.int64]:
+        """[2, slots]: the slot said before and the one said after in the same session, -1 for none."""
+        if self._neighbours is None:
+            self._neighbours = self._find_neighbours()
+        return self._neighbours
+
+    def _find_neighbours(self) -> NDArray[np.int64]:
+        out = np.full((2, len(self)), -1, dtype=np.int64)
+        code: dict[str, int] = {}
+        sessions = np.array([-1 if s is None else code.setdefault(s, len(code)) for s in self._sessions], dtype=np.int64)
+        slots = np.flatnonzero(self.alive & (sessions >= 0))
+        order = slots[np.lexsort((self.n[slots], self.column("at")[slots], sessions[slots]))]
+        same = sessions[order[1:]] == sessions[order[:-1]]
+        out[0, order[1:][same]] = order[:-1][same]
+        out[1, order[:-1][same]] = order[1:][same]
+        return out
+
+    def linked(self, slots: Ints) -> list[tuple[int, int, float]]:
+        """Links that leave these slots: (from, to, weight)."""
+        if self._links is None or self._links[0] != self.op:
+            found: dict[int, list[tuple[int, float]]] = {}
+            for a, b, weight in self.store.links(self.space):
+                x, y = self.slot_of.get(a), self.slot_of.get(b)
+                if x is not None and y is not None:
+                    found.setdefault(x, []).append((y, weight))
+                    found.setdefault(y, []).append((x, weight))
+            self._links = (self.op, found)
+        return [(int(s), to, weight) for s in slots for to, weight in self._links[1].get(int(s), ())]
+
+    def similarity(self, query: Floats) -> Floats:
+        """The similarity of every slot, exactly: reads the vectors that only the approximate index covers."""
+        if self.covered.any():
+            self._uncover()
+        return self.vectors.scores(query, len(self))
+
+    def _uncover(self) -> None:
+        slots = np.flatnonzero(self.covered & self.alive)
+        data = self.store.vector_bytes(self.n[slots])
+        self.vectors.add(slots, [data.get(int(n), b"") for n in self.n[slots]])
+        self.covered[:] = False
+
+    def windows(self, slots: Ints) -> list[Floats]:
+        """The stored vectors of a few slots."""
+        data = self.store.vector_bytes(self.n[slots])
+        return [
+            np.frombuffer(data.get(int(n), b""), dtype=np.float32).reshape(-1, self.dim or 1) for n in self.n[slots]
+        ]
+
+
+def allowed_slots(work: WorkingSet, ns: Ints) -> NDArray[np.bool_]:
+    """Which slots a filter lets through, from the numbers of its traces."""
+    mask = np.zeros(len(work), dtype=np.bool_)
+    slots = [work.slot_of[n] for n in ns.tolist() if n in work.slot_of]
+    mask[slots] = True
+    return mask
+
