@@ -52,6 +52,7 @@ class SleepReport:
     linked: int = 0
     indexed: int = 0
     operations: list[int] = field(default_factory=list)
+    system: dict[str, Any] = field(default_factory=dict)  # what a memory system reports, by space
     dry_run: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,6 +60,8 @@ class SleepReport:
         return asdict(self)
 
     def __str__(self) -> str:
+        if self.system:
+            return "; ".join(f"{space}: {report}" for space, report in self.system.items())
         verb = "Would have" if self.dry_run else "Has"
         return (
             f"{verb} merged {len(self.merged)}, archived {len(self.archived)}, promoted {len(self.promoted)}, "

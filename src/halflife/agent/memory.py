@@ -18,6 +18,7 @@ from halflife.agent.engine import Clock, Engine, Progress
 from halflife.agent.forget import ForgetPlan, plan_forget
 from halflife.agent.hit import Hit
 from halflife.agent.items import Content, Item, as_items, draft
+from halflife.agent.system import system as open_system
 from halflife.decay import FSRS6, Law, law_from_dict
 from halflife.errors import InvalidInput, UnknownSpace
 from halflife.llm.resolve import embedder as resolve_embedder
@@ -49,7 +50,7 @@ class Memory:
     law: how memories fade; None for FSRS-6, or what the store was made with.
     clock: the present, in seconds since the epoch.
     weights: what each part of relevance counts.
-    system: a published memory system from the registry (`halflife.agent.systems`), or None for the engine's own.
+    system: a published memory system (`halflife.agent.system.SYSTEMS`), with its `options`; None for the engine's own.
     timeout: seconds to wait while another process writes.
     synchronous: `"FULL"` (a memory survives power loss once `add` returns) or `"NORMAL"`.
     must_exist: refuse to make a new file.
@@ -73,6 +74,8 @@ class Memory:
         law: Law | None = None,
         clock: Clock = time.time,
         weights: Weights | None = None,
+        system: str | None = None,
+        options: Mapping[str, Any] | None = None,
         timeout: float = 30.0,
         synchronous: str = "FULL",
         must_exist: bool = False,
@@ -84,6 +87,7 @@ class Memory:
         try:
             store.law = _agreed_law(store, law)
             self.engine = Engine(store, resolve_embedder(embedder), clock, weights)
+            self.system = open_system(system, self.engine, **(options or {})) if system else None
         except BaseException:
             store.close()
             raise
@@ -153,6 +157,8 @@ class Memory:
     ) -> list[Added]:
         now = self.engine.clock()
         drafts = [draft(item, defaults, now, self.engine.unit) for item in items]
+        if self.system is not None:
+            return self.system.write(Space.of(user_id, agent_id), drafts, now)
         return self.engine.write(Space.of(user_id, agent_id), drafts, self._why("add", reason), now, progress)
 
     def update(
@@ -234,6 +240,8 @@ class Memory:
             draft({"text": query}, {}, 0.0, self.engine.unit)
         space, where = self._scope(user_id, agent_id, session_id, filters, since, until)
         moment = self.engine.clock() if now is None else parse_time(now)
+        if self.system is not None and query is not None:
+            return self.system.recall(space, query, k, moment, where=where, reinforce=reinforce)
         statuses: tuple[Status, ...] = ("active", "archived") if archived else ACTIVE
         hits = self.engine.search(
             space, query, k, vector=None if vector is None else self.engine.unit(vector), where=where, now=moment,
@@ -317,6 +325,9 @@ class Memory:
         for space in spaces:
             self._known(space)
         moment = self.engine.clock() if now is None else parse_time(now)
+        if self.system is not None and not dry_run:
+            done = {str(space): self.system.consolidate(space, moment) for space in spaces}
+            return sleep.SleepReport(system=done)
         return sleep.consolidate(self.engine, spaces, policy or sleep.Policy(), moment, dry_run, progress)
 
     def history(self, id: str) -> list[Event]:
