@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import zip_longest
 from typing import TypeAlias
 
 from halflife.decay.law import DAY
@@ -69,6 +70,7 @@ _PARTS = {"early": 0, "beginning": 0, "start": 0, "mid": 1, "middle": 1, "late":
 
 _MONTH = "(?:" + "|".join(f"{m[:3]}(?:{m[3:]})?" if m[3:] else m for m in MONTHS) + "|sept)"
 _WEEKDAY = "(?:" + "|".join(WEEKDAYS) + ")"
+_ON = rf"(?:{_WEEKDAY},?\s+(?:the\s+)?)?"
 _SEASON = "(?:" + "|".join(_SEASONS) + ")"
 _NUMBER = r"(?:\d{1,4}|" + "|".join(_COUNT).replace(" ", r"\s+") + ")"
 _TH = "(?:st|nd|rd|th)"
@@ -79,9 +81,9 @@ _POINT = re.compile(
     rf"""(?<![\w$€£¥#:])(?<!\d[.,])(?:
     (?P<ymd>(?P<ymd_y>{_YEAR})(?P<sep>[-/])(?P<ymd_m>\d\d?)(?P=sep)(?P<ymd_d>\d\d?))(?!\d)
   | (?P<ym>(?P<ym_y>{_YEAR})-(?P<ym_m>\d\d))(?!-?\d)
-  | (?P<dmy>(?P<dmy_d>\d\d?)(?P<dmy_th>{_TH})?(?:\s+of)?\s+(?P<dmy_m>{_MONTH})
+  | (?P<dmy>{_ON}(?P<dmy_d>\d\d?)(?P<dmy_th>{_TH})?(?:\s+of)?\s+(?P<dmy_m>{_MONTH})
       (?:\.?,?\s+(?P<dmy_y>{_YEAR}))?)\b
-  | (?P<mdy>(?P<mdy_m>{_MONTH})\.?\s+(?P<mdy_d>\d\d?)(?P<mdy_th>{_TH})?
+  | (?P<mdy>{_ON}(?P<mdy_m>{_MONTH})\.?\s+(?P<mdy_d>\d\d?)(?P<mdy_th>{_TH})?
       (?:,?\s+(?P<mdy_y>{_YEAR}))?)\b(?!:\d)
   | (?P<my>(?P<my_part>(?:early|mid|late)[\s-]+|(?:beginning|start|middle|end)\s+of\s+)?
       (?P<my_m>{_MONTH})(?:,?\s+(?:of\s+)?(?P<my_y>{_YEAR}))?)\b
@@ -155,7 +157,7 @@ def time_range(query: str, now: float) -> TimeRange | None:
     if not _MENTION.search(query.lower()):
         return None
     matches = list(_POINT.finditer(query))
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
+    for match, following in zip_longest(matches, matches[1:]):
         if point := _read(match, now):
             found = (following and _joined(query, point, following, now)) or _single(query, point, now)
             if found:
@@ -228,15 +230,9 @@ def _single(query: str, point: _Point, now: float) -> TimeRange | None:
 
 def _opened(span: Span, word: str) -> Span:
     start, end = span
-    if word == "since":
-        return start, math.inf
-    if word == "after":
-        return end, math.inf
-    if word in ("before", "prior to"):
-        return -math.inf, start
-    if word in ("until", "till"):
-        return -math.inf, end
-    return span
+    before, until = (-math.inf, start), (-math.inf, end)
+    sides = {"since": (start, math.inf), "after": (end, math.inf), "before": before, "prior to": before}
+    return (sides | {"until": until, "till": until}).get(word, span)
 
 
 def _counts_something(query: str, point: _Point) -> bool:
