@@ -6,7 +6,7 @@ what is often met is promoted to a slower layer, and each new trace is linked to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,10 +16,7 @@ from halflife.agent.engine import Engine, Progress
 from halflife.store.protocol import Ints, Why
 from halflife.store.text import query_ids
 from halflife.store.trace import Space
-from halflife.store.vectors import Floats
 from halflife.store.working_set import WorkingSet
-
-BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -90,6 +87,8 @@ class _Sleep:
         self.marker = f"slept:{self.store.space_id(space)}"
 
     def run(self) -> None:
+        if not self.report.dry_run:
+            self.report.indexed += self.engine.build_index(self.space)
         work = self.engine.working_set(self.space)
         merged, links = self._compare(work)
         gone = {slot for slot, _ in merged}
@@ -97,7 +96,9 @@ class _Sleep:
         gone |= set(archived)
         promoted = [(slot, layer) for slot, layer in self._often_met(work) if slot not in gone]
         links = [(a, b, w) for a, b, w in links if a not in gone and b not in gone]
-        ids = self._ids(work, [*gone, *(b for _, b in merged), *(s for s, _ in promoted), *(s for l in links for s in l[:2])])
+        ids = self._ids(
+            work, [*gone, *(b for _, b in merged), *(s for s, _ in promoted), *(s for pair in links for s in pair[:2])]
+        )
         self.report.merged += [(ids[a], ids[b]) for a, b in merged]
         self.report.archived += [ids[slot] for slot in archived]
         self.report.promoted += [(ids[slot], layer) for slot, layer in promoted]
@@ -110,14 +111,13 @@ class _Sleep:
         self._link("merged into", [(ids[a], ids[b], 1.0) for a, b in merged])
         self._link("similar", [(ids[a], ids[b], w) for a, b, w in links])
         self.store.db.set_meta(self.marker, str(self.store.last_op()))
-        self.report.indexed += self.engine.build_index(self.space)
 
     def _compare(self, work: WorkingSet) -> tuple[list[tuple[int, int]], list[tuple[int, int, float]]]:
         """Pairs to merge (later, earlier), and links for the traces that are new since the last sleep."""
         merged: dict[int, int] = {}
         links: list[tuple[int, int, float]] = []
-        texts = self._texts(work) if work.dim else {}
-        for slot, others, similarity in self._nearest(work, self._new(work)):
+        texts = self._texts(work)
+        for slot, others, similarity in work.nearest(self._new(work), self.policy.links) if work.dim else ():
             for other, cosine in zip(others.tolist(), similarity.tolist(), strict=True):
                 first, last = sorted((slot, other), key=lambda s: (work.column("at")[s], work.n[s]))
                 if cosine >= self.policy.merge_at and _same_words(texts[slot], texts[other]):
@@ -129,27 +129,8 @@ class _Sleep:
 
     def _new(self, work: WorkingSet) -> Ints:
         since = int(self.store.db.meta(self.marker) or 0)
-        new = {n for (n,) in self.store.db.all(
-            "SELECT n FROM trace WHERE space = ? AND status = 'active' AND (created > ? OR n IN (SELECT n FROM change WHERE op > ?))",
-            self.store.space_id(self.space), since, since)}  # fmt: skip
-        return np.array(sorted(work.slot_of[n] for n in new if n in work.slot_of), dtype=np.int64)
-
-    def _nearest(self, work: WorkingSet, slots: Ints) -> Iterator[tuple[int, Ints, Floats]]:
-        """The nearest other traces of each slot, by the first window of its text."""
-        if not work.dim or not len(slots):
-            return
-        count = self.policy.links
-        for start in range(0, len(slots), BLOCK):
-            block = slots[start : start + BLOCK]
-            firsts = [windows[:1] for windows in work.windows(block)]
-            for slot, first in zip(block.tolist(), firsts, strict=True):
-                if len(first):
-                    similarity = work.similarity(first[0])
-                    similarity[~work.alive] = 0.0
-                    similarity[slot] = 0.0
-                    best = np.argpartition(similarity, -min(count, len(similarity)))[-count:]
-                    best = best[similarity[best] > 0]
-                    yield slot, best, similarity[best]
+        new = self.store.new_since(self.space, since)
+        return np.array(sorted(work.slot_of[n] for n in new.tolist() if n in work.slot_of), dtype=np.int64)
 
     def _faded(self, work: WorkingSet) -> list[int]:
         slots = np.flatnonzero(work.alive)

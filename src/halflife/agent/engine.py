@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,35 +83,49 @@ class Engine:
             if progress:
                 progress(min(start + step, len(flat)), len(flat))
         matrix = np.concatenate(done) if done else np.zeros((0, self.embedder.dim), dtype=np.float32)
-        ends = np.cumsum([len(parts) for parts in windows])[:-1] if windows else []
-        return list(np.split(matrix, ends)) if windows else []
+        ends = np.cumsum([len(parts) for parts in windows]).tolist()
+        return [matrix[end - len(parts) : end] for end, parts in zip(ends, windows, strict=True)]
 
     def write(
-        self, space: Space, drafts: Sequence[Draft], why: Why, now: float | None = None, progress: Progress | None = None
+        self,
+        space: Space,
+        drafts: Sequence[Draft],
+        why: Why,
+        now: float | None = None,
+        progress: Progress | None = None,
     ) -> list[Added]:
         """Embed what has no vector yet, and store all in one transaction."""
         todo = [i for i, draft in enumerate(drafts) if draft.vectors is None and draft.text.strip()]
-        drafts = list(drafts)
         for i, vectors in zip(todo, self.embed([drafts[i].text for i in todo], progress), strict=True):
-            drafts[i] = replace(drafts[i], vectors=vectors)
+            drafts[i].vectors = vectors
         if any(draft.vectors is not None for draft in drafts):
             self.store.bind(self.embedder.fingerprint, self.embedder.dim)
         return self.store.add(space, drafts, why, self.clock() if now is None else now)
 
     def unit(self, vector: Sequence[float] | NDArray[np.floating]) -> Floats:
         """A caller's vector, checked and scaled to unit length."""
-        array = np.asarray(vector, dtype=np.float32)
-        if array.ndim != 1 or array.shape[0] != self.embedder.dim:
-            raise EmbedderMismatch(
-                f"The vector has the shape {array.shape}; this memory's vectors have {self.embedder.dim} components.",
-                "Give the embedder that made it when opening the memory.",
-            )
-        norm = float(np.linalg.norm(array))
-        if not np.isfinite(norm):
+        return self.units([vector])[0][0]
+
+    def units(self, vectors: Sequence[Any]) -> list[Floats]:
+        """Callers' vectors (or windows of vectors, [windows, dim]) as rows of unit length."""
+        arrays = [np.asarray(vector, dtype=np.float32) for vector in vectors]
+        dim = self.embedder.dim
+        for array in arrays:
+            if array.ndim not in (1, 2) or array.shape[-1] != dim or array.size == 0:
+                raise EmbedderMismatch(
+                    f"The vector has the shape {array.shape}; this memory's vectors have {dim} components.",
+                    "Give the embedder that made it when opening the memory.",
+                )
+        matrix = np.concatenate([array.reshape(-1, dim) for array in arrays])
+        norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
+        if not np.isfinite(norms).all():
             raise InvalidInput("The vector has a NaN or infinite component.", "Check the embedder that made it.")
-        if norm == 0:
+        if not norms.all():
             raise InvalidInput("The vector is all zeros.", "Check the embedder that made it.")
-        return array / np.float32(norm)
+        matrix /= norms[:, None]
+        ends = np.cumsum([array.size // dim for array in arrays])
+        starts = ends - [array.size // dim for array in arrays]
+        return [matrix[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -228,9 +243,7 @@ class Engine:
         built.save(self.identity())
         self.drop(space)
         if built.path is None:
-            self._work[(space.name, ("active",))] = WorkingSet(
-                self.store, space, work.dim, approximate=built
-            )
+            self._work[(space.name, ("active",))] = WorkingSet(self.store, space, work.dim, approximate=built)
         return len(keys)
 
     def close(self) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from halflife.errors import InvalidInput
-from halflife.store.draft import Draft, check_content
+from halflife.store.draft import Draft
 from halflife.store.timeparse import parse_time
 from halflife.store.vectors import Floats
 
@@ -35,40 +32,45 @@ def as_items(content: Content) -> list[Item]:
     raise InvalidInput(f"A memory is a string, a message or a list of them, not {type(content).__name__}.")
 
 
-def draft(item: Item, defaults: Mapping[str, Any], now: float, unit: Callable[[Any], Floats]) -> Draft:
-    """One item with the defaults of the call, checked."""
-    fields = dict(defaults)
+def drafts(
+    items: Sequence[Item], defaults: Mapping[str, Any], now: float, units: Callable[[Sequence[Any]], list[Floats]]
+) -> list[Draft]:
+    """Items with the defaults of the call, checked. `units` turns the vectors given into rows of unit vectors."""
+    fields = [_fields(item, defaults, now) for item in items]
+    given = [i for i, one in enumerate(fields) if "vector" in one]
+    if given:
+        for i, rows in zip(given, units([fields[i].pop("vector") for i in given]), strict=True):
+            fields[i]["vectors"] = rows
+    return [Draft(**one) for one in fields]
+
+
+def _fields(item: Item, defaults: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """One item as the fields of a draft."""
     if isinstance(item, str):
-        fields["text"] = item
+        fields = {**defaults, "text": item}
     elif isinstance(item, Mapping):
-        given = {ALIASES.get(key, key): value for key, value in item.items() if value is not None}
-        unknown = sorted(given.keys() - FIELDS)
-        if unknown:
-            raise InvalidInput(
-                f"A memory has no field {unknown[0]!r}.", f"Put it into metadata; the fields are {', '.join(sorted(FIELDS))}."
-            )
-        if "metadata" in given and fields.get("metadata"):
-            given["metadata"] = {**fields["metadata"], **given["metadata"]}
-        fields |= given
+        fields = {**defaults, **_named(item)}
+        if "metadata" in defaults and fields["metadata"] is not defaults["metadata"]:
+            fields["metadata"] = {**defaults["metadata"], **fields["metadata"]}
     else:
         raise InvalidInput(f"A memory is a string or a message, not {type(item).__name__}.")
     if "text" not in fields:
         raise InvalidInput("The message has no text (key 'text' or 'content').")
-    check_content(fields["text"])
-    vector = fields.pop("vector", None)
-    if vector is not None:
-        fields["vectors"] = _rows(vector, unit)
-    fields["at"] = now if fields.get("at") is None else parse_time(fields["at"])
-    for name in ("valid_from", "valid_to"):
-        if fields.get(name) is not None:
-            fields[name] = parse_time(fields[name])
+    fields["at"] = parse_time(fields["at"]) if "at" in fields else now
+    if "valid_from" in fields:
+        fields["valid_from"] = parse_time(fields["valid_from"])
+    if "valid_to" in fields:
+        fields["valid_to"] = parse_time(fields["valid_to"])
     if "sources" in fields:
         fields["sources"] = tuple(fields["sources"])
-    fields["metadata"] = fields.get("metadata") or {}
-    return Draft(**fields)
+    return fields
 
 
-def _rows(vector: Any, unit: Callable[[Any], Floats]) -> NDArray[np.float32]:
-    array = np.asarray(vector, dtype=np.float32)
-    rows = array if array.ndim == 2 else array.reshape(1, -1)
-    return np.stack([unit(row) for row in rows])
+def _named(item: Mapping[str, Any]) -> dict[str, Any]:
+    given = {ALIASES.get(key, key): value for key, value in item.items() if value is not None}
+    if not given.keys() <= FIELDS:
+        raise InvalidInput(
+            f"A memory has no field {min(given.keys() - FIELDS)!r}.",
+            f"Put it into metadata; the fields are {', '.join(sorted(FIELDS))}.",
+        )
+    return given

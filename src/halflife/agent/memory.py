@@ -17,13 +17,16 @@ from halflife.agent.context import Context, pack
 from halflife.agent.engine import Clock, Engine, Progress
 from halflife.agent.forget import ForgetPlan, plan_forget
 from halflife.agent.hit import Hit
-from halflife.agent.items import Content, Item, as_items, draft
+from halflife.agent.items import Content, Item, as_items, drafts
 from halflife.agent.system import system as open_system
 from halflife.decay import FSRS6, Law, law_from_dict
 from halflife.errors import InvalidInput, UnknownSpace
 from halflife.llm.resolve import embedder as resolve_embedder
-from halflife.store import doctor, erase
+from halflife.store import doctor
 from halflife.store.connection import MEMORY
+from halflife.store.draft import check_content
+from halflife.store.erase import ErasureReport
+from halflife.store.erase import erase as erase_traces
 from halflife.store.filters import ALL, Filter, parse
 from halflife.store.protocol import Added, Event, Why
 from halflife.store.recall import Weights
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from halflife.llm.embedder import Embedder
 
 Time: TypeAlias = str | float | datetime
+Traces: TypeAlias = list[Trace]  # `Memory.list` hides the built-in name inside the class
+Events: TypeAlias = list[Event]
+Spaces: TypeAlias = list[tuple[Space, int]]
 ACTIVE: tuple[Status, ...] = ("active",)
 
 
@@ -119,7 +125,18 @@ class Memory:
         part is invalid.
         """
         shared = locals()
-        names = ("agent_id", "session_id", "at", "role", "metadata", "importance", "layer", "valid_from", "valid_to", "vector")
+        names = (
+            "agent_id",
+            "session_id",
+            "at",
+            "role",
+            "metadata",
+            "importance",
+            "layer",
+            "valid_from",
+            "valid_to",
+            "vector",
+        )
         defaults = {name: shared[name] for name in names if shared[name] is not None}
         items = as_items(content)
         if vector is not None and len(items) > 1:
@@ -156,10 +173,10 @@ class Memory:
         progress: Progress | None,
     ) -> list[Added]:
         now = self.engine.clock()
-        drafts = [draft(item, defaults, now, self.engine.unit) for item in items]
+        made = drafts(items, defaults, now, self.engine.units)
         if self.system is not None:
-            return self.system.write(Space.of(user_id, agent_id), drafts, now)
-        return self.engine.write(Space.of(user_id, agent_id), drafts, self._why("add", reason), now, progress)
+            return self.system.write(Space.of(user_id, agent_id), made, now)
+        return self.engine.write(Space.of(user_id, agent_id), made, self._why("add", reason), now, progress)
 
     def update(
         self,
@@ -185,7 +202,7 @@ class Memory:
             raise InvalidInput(f"importance must lie in [0, 1], not {importance!r}.")
         vectors = None
         if text is not None:
-            draft({"text": text}, {}, 0.0, self.engine.unit)
+            check_content(text)
             [vectors] = self.engine.embed([text])
         return self.engine.store.update(id, changes, vectors, self._why("update", reason), self.engine.clock())
 
@@ -237,7 +254,7 @@ class Memory:
         if query is None and vector is None:
             raise InvalidInput("There is nothing to search for.", "Give a query or a vector.")
         if query is not None:
-            draft({"text": query}, {}, 0.0, self.engine.unit)
+            check_content(query)
         space, where = self._scope(user_id, agent_id, session_id, filters, since, until)
         moment = self.engine.clock() if now is None else parse_time(now)
         if self.system is not None and query is not None:
@@ -271,7 +288,14 @@ class Memory:
         if budget < 1:
             raise InvalidInput(f"The budget must be at least 1 token, not {budget}.")
         hits = self.search(
-            query, user_id=user_id, agent_id=agent_id, session_id=session_id, filters=filters, k=k, now=now, reinforce=False
+            query,
+            user_id=user_id,
+            agent_id=agent_id,
+            session_id=session_id,
+            filters=filters,
+            k=k,
+            now=now,
+            reinforce=False,
         )
         packed = pack(hits, budget, self.engine.embedder.count_tokens)
         if reinforce and packed.hits:
@@ -294,7 +318,7 @@ class Memory:
         until: Time | None = None,
         limit: int | None = 100,
         offset: int = 0,
-    ) -> list[Trace]:
+    ) -> Traces:
         """Memories of a space, newest first; archived ones too. Raises `UnknownSpace`."""
         space, where = self._scope(user_id, agent_id, session_id, filters, since, until)
         self._known(space)
@@ -330,11 +354,11 @@ class Memory:
             return sleep.SleepReport(system=done)
         return sleep.consolidate(self.engine, spaces, policy or sleep.Policy(), moment, dry_run, progress)
 
-    def history(self, id: str) -> list[Event]:
+    def history(self, id: str) -> Events:
         """All that happened to a memory, oldest first."""
         return self.engine.store.history(id)
 
-    def operations(self, *, user_id: str | None = None, agent_id: str | None = None, limit: int = 50) -> list[Event]:
+    def operations(self, *, user_id: str | None = None, agent_id: str | None = None, limit: int = 50) -> Events:
         """The latest operations, newest first; of one user or agent, or of all."""
         space = Space.of(user_id, agent_id) if user_id or agent_id else None
         return self.engine.store.operations(space, limit)
@@ -362,7 +386,9 @@ class Memory:
         elif ids is not None and user_id is None and agent_id is None:
             space = None
         else:
-            space = self._scope(user_id, agent_id, None, filters and {k: v for k, v in filters.items() if k == "user_id"})[0]
+            space = self._scope(
+                user_id, agent_id, None, filters and {k: v for k, v in filters.items() if k == "user_id"}
+            )[0]
         where = self._scope(user_id, agent_id, session_id, filters)[1]
         if space is not None:
             self._known(space)
@@ -384,7 +410,7 @@ class Memory:
         threshold: float | None = None,
         everything: bool = False,
         reason: str = "",
-    ) -> erase.ErasureReport:
+    ) -> ErasureReport:
         """Erase memories for good: by id, by filter, by meaning (`about`), or a whole space (`everything=True`).
 
         No byte of them is left in any file of the store: text, vector, words, versions, and what was derived from
@@ -396,18 +422,18 @@ class Memory:
         )  # fmt: skip
         return self.erase(plan, reason)
 
-    def erase(self, plan: ForgetPlan, reason: str = "") -> erase.ErasureReport:
+    def erase(self, plan: ForgetPlan, reason: str = "") -> ErasureReport:
         """Carry out a plan of `plan_forget`."""
-        report = erase.erase(self.engine.store, plan.ids, self._why("forget", reason), self.engine.clock())
+        report = erase_traces(self.engine.store, plan.ids, self._why("forget", reason), self.engine.clock())
         for name in report.spaces:
             self.engine.drop(Space(name))
         return report
 
-    def delete(self, id: str) -> erase.ErasureReport:
+    def delete(self, id: str) -> ErasureReport:
         """Forget one memory. Raises `UnknownTrace`."""
         return self.forget(id)
 
-    def delete_all(self, *, user_id: str | None = None, agent_id: str | None = None) -> erase.ErasureReport:
+    def delete_all(self, *, user_id: str | None = None, agent_id: str | None = None) -> ErasureReport:
         """Forget all that belongs to a user or to an agent; one of them must be given."""
         if user_id is None and agent_id is None:
             raise InvalidInput("delete_all needs a user_id or an agent_id.", "It never wipes the whole store.")
@@ -425,10 +451,10 @@ class Memory:
     def import_lines(
         self, lines: Iterable[str], *, user_id: str | None = None, progress: Progress | None = None
     ) -> transfer.ImportReport:
-        """Read what `export`, mem0's `get_all` or a chat log wrote, all in one transaction; see `halflife.agent.transfer`."""
+        """Read what `export`, mem0's `get_all` or a chat log wrote, all in one transaction."""
         return transfer.import_lines(self.engine, lines, user_id, self._why("import"), progress)
 
-    def spaces(self) -> list[tuple[Space, int]]:
+    def spaces(self) -> Spaces:
         """Whose memories there are, and how many of each are active."""
         return self.engine.store.spaces()
 

@@ -148,9 +148,7 @@ class TextIndex:
         if not len(new):
             return
         if new[0] < self._size or (np.diff(new) <= 0).any():
-            raise InvalidInput(
-                f"Slots must increase and start at {self._size} or above; the first is {new[0]}."
-            )
+            raise InvalidInput(f"Slots must increase and start at {self._size} or above; the first is {new[0]}.")
         lengths = np.fromiter(map(len, docs), dtype=np.int32, count=len(docs))
         terms = np.concatenate(docs)
         start, end = self._tail_words, self._tail_words + len(terms)
@@ -179,9 +177,7 @@ class TextIndex:
         """
         gone = np.unique(_slots(slots))
         if len(gone) and not 0 <= gone[0] <= gone[-1] < self._size:
-            raise InvalidInput(
-                f"Slot {gone[0] if gone[0] < 0 else gone[-1]} was never added; there are {self._size}."
-            )
+            raise InvalidInput(f"Slot {gone[0] if gone[0] < 0 else gone[-1]} was never added; there are {self._size}.")
         gone = gone[self._live[gone]]
         self._live[gone] = False
         self._count -= len(gone)

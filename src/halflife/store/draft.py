@@ -22,9 +22,9 @@ RESERVED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
-    """A trace to be: the fields of `Trace` that a caller decides.
+    """A trace to be: the fields of `Trace` that a caller decides. Mutable until it is written.
 
     `vectors` has one row a window, shape [windows, dim], float32, unit length; None for a trace found by its
     words alone. `state` None lets the law decide. Raises `InvalidInput` on anything that cannot be stored.
@@ -58,12 +58,10 @@ class Draft:
             raise InvalidInput(f"kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
         if self.valid_from is not None and self.valid_to is not None and self.valid_to < self.valid_from:
             raise InvalidInput("valid_to lies before valid_from.")
-        for name in ("role", "agent_id", "session_id", "layer"):
-            value = getattr(self, name)
-            if value is not None:
-                if not isinstance(value, str) or not value.strip():
-                    raise InvalidInput(f"{name} must be a non-empty string, not {value!r}.")
-                check_text(value, name)
+        for value in {self.role, self.agent_id, self.session_id, self.layer} - {None, "short"}:
+            if not isinstance(value, str) or not value.strip():
+                raise InvalidInput(f"role, agent_id, session_id and layer must be non-empty strings, not {value!r}.")
+            check_text(value, "role, agent_id, session_id or layer")
         if self.vectors is not None:
             check_vectors(self.vectors)
 
@@ -92,7 +90,7 @@ def check_vectors(vectors: NDArray[np.float32]) -> None:
     """Refuse what cannot be a row of unit vectors."""
     if vectors.ndim != 2 or vectors.shape[0] == 0 or vectors.shape[1] == 0:
         raise InvalidInput(f"Vectors must have the shape [windows, dim], not {vectors.shape}.")
-    if not np.isfinite(vectors).all():
+    if not math.isfinite(float(vectors.sum())):  # one pass: any NaN or infinity spoils the sum
         raise InvalidInput("The vector has a NaN or infinite component.", "Check the embedder that made it.")
 
 

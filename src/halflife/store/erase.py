@@ -30,6 +30,7 @@ from halflife.store.vectors import stored_bytes
 
 _VECTOR_STRIDE = 64
 _WORDS_CHECKED = 64
+_IN_SPACE = "trace JOIN space ON space.id = trace.space"
 
 # Where content may rightly stand: in the memories that stay.
 _CONTENT = (
@@ -84,28 +85,32 @@ class ErasureReport:
         checked = f"{self.fragments:,} fragments looked for in {self.bytes:,} bytes of {len(self.files)} files"
         if not self.files:
             checked = "this memory has no file"
-        outcome = "none found" if self.verified and self.files else "" if self.verified else f"NOT VERIFIED: {self.note}"
+        outcome = (
+            "none found" if self.verified and self.files else "" if self.verified else f"NOT VERIFIED: {self.note}"
+        )
         derived = f" and {len(self.derived)} derived from them" if self.derived else ""
         return f"Erased {len(self.ids)} memories{derived}. {checked}{': ' if outcome else ''}{outcome}."
 
 
 def erase(store: SqliteStore, ids: Sequence[str], why: Why, now: float) -> ErasureReport:
-    """Erase traces with all that was derived from them alone. Raises `UnknownTrace` and erases nothing if one is missing."""
+    """Erase traces and what was derived from them alone; all or, for an unknown id (`UnknownTrace`), nothing."""
     ids = tuple(dict.fromkeys(ids))
     with store.db.write() as db:
         asked = _numbers(db, ids)
         derived, kept = _cascade(db, asked)
         ns = [*asked, *derived]
-        names = {n: id for n, id in _each(db, "SELECT n, id FROM trace WHERE n IN ({})", ns)}
-        spaces = sorted({name for (name,) in _each(db, "SELECT DISTINCT name FROM trace JOIN space ON space.id = trace.space WHERE n IN ({})", ns)})  # fmt: skip
-        sha256 = {id: hashlib.sha256(text.encode()).hexdigest() for id, text in _each(db, "SELECT id, text FROM trace WHERE n IN ({})", ns)}  # fmt: skip
+        rows = _each(db, "SELECT n, id, text FROM trace WHERE n IN ({})", ns)
+        names = {n: id for n, id, _ in rows}
+        sha256 = {id: hashlib.sha256(text.encode()).hexdigest() for _, id, text in rows}
+        spaces = {name for (name,) in _each(db, f"SELECT DISTINCT name FROM {_IN_SPACE} WHERE n IN ({{}})", ns)}
         needles = _needles(db, ns)
         op = history.begin(db, why, now, _single_space(db, ns), len(ns))
         _delete(db, op, ns)
     needles |= _wipe_indexes(store, ns)
     checked = _prove(store, needles)
     return ErasureReport(
-        op, format_time(now), ids, tuple(names[n] for n in derived), tuple(kept), tuple(spaces), sha256, **checked
+        op, format_time(now), ids, tuple(names[n] for n in derived), tuple(kept), tuple(sorted(spaces)), sha256,
+        **checked,
     )  # fmt: skip
 
 
@@ -113,7 +118,9 @@ def _numbers(db: sqlite3.Connection, ids: Sequence[str]) -> list[int]:
     found = dict(_each(db, "SELECT id, n FROM trace WHERE id IN ({})", ids))
     missing = [id for id in ids if id not in found]
     if missing:
-        raise UnknownTrace(f"No memory has the id {missing[0]}; nothing was erased.", "List what is there: halflife list")
+        raise UnknownTrace(
+            f"No memory has the id {missing[0]}; nothing was erased.", "List what is there: halflife list"
+        )
     return [found[id] for id in ids]
 
 
@@ -238,7 +245,9 @@ def _empty_log(store: SqliteStore, patience: float = 10.0) -> str:
         if not busy:
             return ""
         if time.monotonic() > deadline:
-            return "another process is reading the store, so that its log cannot be emptied; run `halflife doctor` later"
+            return (
+                "another process is reading the store, so that its log cannot be emptied; run `halflife doctor` later"
+            )
         time.sleep(0.02)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,13 @@ def begin(db: sqlite3.Connection, why: Why, now: float, space: int | None, count
         (why.kind, space, now, why.actor, why.reason, count),
     )
     return int(cursor.lastrowid or 0)
+
+
+def created_by(db: sqlite3.Connection, op: int) -> list[int]:
+    """The traces that an operation added and that are still there."""
+    sql = """SELECT n FROM trace, operation WHERE op = ? AND first > 0 AND n >= first AND n < first + count
+             AND created = op"""
+    return [n for (n,) in db.execute(sql, (op,))]
 
 
 def modify(
@@ -56,7 +63,9 @@ def modify(
     if new_version:
         columns["version"] = 1 + db.execute("SELECT version FROM trace WHERE n = ?", (n,)).fetchone()[0]
     kept = [name for name in columns if name not in ("digest", "terms")]
-    before = dict(zip(kept, db.execute(f"SELECT {', '.join(kept)} FROM trace WHERE n = ?", (n,)).fetchone(), strict=True))
+    before = dict(
+        zip(kept, db.execute(f"SELECT {', '.join(kept)} FROM trace WHERE n = ?", (n,)).fetchone(), strict=True)
+    )
     old = db.execute("SELECT data FROM vector WHERE n = ?", (n,)).fetchone() if vector is not None else None
     db.execute(
         "INSERT INTO change VALUES (?, ?, ?, ?)", (op, n, json.dumps(before, ensure_ascii=False), old and old[0])
@@ -67,7 +76,9 @@ def modify(
             (*columns.values(), op, n),
         )
     except sqlite3.IntegrityError:
-        raise InvalidInput("Another memory of this space says the same already.", "Forget or update that one.") from None
+        raise InvalidInput(
+            "Another memory of this space says the same already.", "Forget or update that one."
+        ) from None
     if vector is not None:
         db.execute("INSERT OR REPLACE INTO vector VALUES (?, ?)", (n, vector))
 
@@ -84,7 +95,7 @@ def undo(db: sqlite3.Connection, op: int, why: Why, now: float) -> Event:
         raise NothingToUndo(f"Operation {op} was undone already, by operation {undone_by}.")
     _check_nothing_later(db, op)
     changes = db.execute("SELECT n, before, vector FROM change WHERE op = ?", (op,)).fetchall()
-    created = [n for (n,) in db.execute("SELECT n FROM trace WHERE created = ? AND status <> 'retired'", (op,))]
+    created = _active(db, created_by(db, op))
     new = begin(db, why, now, space, len(changes) + len(created))
     for n, before, vector in changes:
         if db.execute("SELECT 1 FROM trace WHERE n = ?", (n,)).fetchone():
@@ -97,14 +108,24 @@ def undo(db: sqlite3.Connection, op: int, why: Why, now: float) -> Event:
     return _event(db, new)
 
 
+def _active(db: sqlite3.Connection, ns: Sequence[int]) -> list[int]:
+    sql = "SELECT n FROM trace WHERE n = ? AND status <> 'retired'"
+    return [n for n in ns if db.execute(sql, (n,)).fetchone()]
+
+
 def _check_nothing_later(db: sqlite3.Connection, op: int) -> None:
     """An operation is taken back only if nothing was built on it since."""
-    later = db.execute(
-        """SELECT max(later.op) FROM change AS later JOIN operation USING (op)
-           WHERE later.op > ?1 AND undone_by IS NULL AND kind <> 'undo'
-             AND (later.n IN (SELECT n FROM change WHERE op = ?1) OR later.n IN (SELECT n FROM trace WHERE created = ?1))""",
+    touched = {n for (n,) in db.execute("SELECT n FROM change WHERE op = ?", (op,))} | set(created_by(db, op))
+    later = None
+    rows = db.execute(
+        """SELECT later.op, n FROM change AS later JOIN operation USING (op)
+           WHERE later.op > ? AND undone_by IS NULL AND kind <> 'undo' ORDER BY later.op DESC""",
         (op,),
-    ).fetchone()[0]
+    )
+    for later_op, n in rows:
+        if n in touched:
+            later = later_op
+            break
     if later is not None:
         raise NothingToUndo(f"Operation {later} changed the same memories later.", f"Undo {later} first.")
 

@@ -81,7 +81,7 @@ class _Fetched:
 
     @property
     def relevance(self) -> NDArray[np.float64]:
-        return self.parts.sum(axis=0)
+        return np.asarray(self.parts.sum(axis=0))
 
 
 class _Exact:
@@ -131,10 +131,12 @@ class _Nearest:
         assert work.approximate is not None
         assert question.vector is not None
         self.work, self.vector, self.weights = work, question.vector, weights
-        self.keyword = np.zeros(0)
+        self.keyword: NDArray[np.floating] = np.zeros(0)
         if question.terms is not None and (top := work.text.upper_bound(question.terms)) > 0:
             self.keyword = (weights.keyword / top) * work.text.scores(question.terms, len(work))
-        self.newer = work.vectors.scores(question.vector, len(work)) if len(work.vectors) else np.zeros(0)
+        self.newer: NDArray[np.floating] = (
+            work.vectors.scores(question.vector, len(work)) if len(work.vectors) else np.zeros(0)
+        )
         self._memo: dict[int, _Fetched] = {}
 
     def anchors(self, count: int) -> _Fetched:
@@ -192,7 +194,12 @@ def rank(work: WorkingSet, question: Question, k: int, now: float, weights: Weig
     weights = weights or Weights()
     if k <= 0 or not len(work):
         return []
-    if work.approximate is not None and question.vector is not None and question.period is question.allowed is None:
+    if (
+        work.approximate is not None
+        and question.vector is not None
+        and question.period is None
+        and question.allowed is None
+    ):
         found = _search(work, _Nearest(work, question, weights), question, k, now, weights)
         if found is not None:
             return found

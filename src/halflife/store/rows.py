@@ -14,13 +14,14 @@ from halflife.decay.law import Law, State
 from halflife.errors import InvalidInput
 from halflife.store.draft import Draft, metadata_json
 from halflife.store.text import term_ids
-from halflife.store.trace import Space, Trace, new_id
+from halflife.store.trace import Space, Trace, new_ids
 
 STATE = ("stability", "difficulty", "uses", "lapses", "span")
-TRACE = (
-    "n id space digest kind text at valid_from valid_to recorded_at agent_id session_id role metadata importance "
-    "layer system terms created changed last_used"
-).split() + list(STATE)
+TRACE = [
+    *"n id space digest kind text at valid_from valid_to recorded_at agent_id session_id role metadata".split(),
+    *"importance layer system terms created changed last_used".split(),
+    *STATE,
+]
 INSERT = f"INSERT INTO trace ({', '.join(TRACE)}) VALUES ({', '.join('?' * len(TRACE))})"
 INSERT_NEW = INSERT + " ON CONFLICT (space, digest) WHERE status <> 'retired' DO NOTHING"
 READ = (
@@ -30,10 +31,21 @@ READ = (
 )
 
 # What an update may change, and how a value becomes a column.
-EDITABLE = (
-    "text at valid_from valid_to agent_id session_id role metadata importance layer status retired_at last_used".split()
-    + list(STATE)
-)
+EDITABLE = [
+    "text",
+    "at",
+    "valid_from",
+    "valid_to",
+    "agent_id",
+    "session_id",
+    "role",
+    "metadata",
+    "importance",
+    "layer",
+    "status",
+    "retired_at",
+    "last_used",
+] + list(STATE)
 
 
 def new_rows(
@@ -43,14 +55,34 @@ def new_rows(
     start = law.initial()
     first = (float(start.stability), float(start.difficulty), float(start.uses), float(start.lapses), float(start.span))
     rows = []
-    for n, (d, digest) in enumerate(zip(drafts, digests, strict=True), start=n0):
+    ids = new_ids(len(drafts), now)
+    for n, (d, digest, id) in enumerate(zip(drafts, digests, ids, strict=True), start=n0):
         state = first if d.state is None else state_row(d.state)
         rows.append(
             (
-                n, d.id or new_id(now), space, digest, d.kind, d.text, d.at, d.valid_from, d.valid_to, now, d.agent_id,
-                d.session_id, d.role, metadata_json(d.metadata), d.importance, d.layer, d.system,
-                term_ids(d.text).tobytes(), op, op, d.at, *state,
-            )  # fmt: skip
+                n,
+                d.id or id,
+                space,
+                digest,
+                d.kind,
+                d.text,
+                d.at,
+                d.valid_from,
+                d.valid_to,
+                now,
+                d.agent_id,
+                d.session_id,
+                d.role,
+                metadata_json(d.metadata),
+                d.importance,
+                d.layer,
+                d.system,
+                term_ids(d.text).tobytes(),
+                op,
+                op,
+                d.at,
+                *state,
+            )
         )
     return rows
 

@@ -20,7 +20,8 @@ def _initial(db: sqlite3.Connection) -> None:
         """CREATE TABLE operation (
             op INTEGER PRIMARY KEY AUTOINCREMENT, -- also the clock by which readers see what changed
             kind TEXT NOT NULL, space INTEGER, at REAL NOT NULL, actor TEXT NOT NULL DEFAULT '',
-            reason TEXT NOT NULL DEFAULT '', count INTEGER NOT NULL DEFAULT 0, undone_by INTEGER)""",
+            reason TEXT NOT NULL DEFAULT '', count INTEGER NOT NULL DEFAULT 0, undone_by INTEGER,
+            first INTEGER NOT NULL DEFAULT 0) -- of an addition: the traces it made are numbered from here""",
         """CREATE TABLE trace (
             n INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice, so that an index cannot mix up two traces
             id TEXT NOT NULL UNIQUE, space INTEGER NOT NULL REFERENCES space(id), digest BLOB NOT NULL,
@@ -34,7 +35,6 @@ def _initial(db: sqlite3.Connection) -> None:
             lapses REAL NOT NULL, span REAL NOT NULL)""",
         "CREATE UNIQUE INDEX trace_same ON trace (space, digest) WHERE status <> 'retired'",
         "CREATE INDEX trace_changed ON trace (space, changed)",
-        "CREATE INDEX trace_created ON trace (created)",
         "CREATE TABLE vector (n INTEGER PRIMARY KEY, data BLOB NOT NULL) -- float32 [windows, dim]",
         "CREATE TABLE payload (n INTEGER PRIMARY KEY, data BLOB NOT NULL) -- safetensors",
         """CREATE TABLE source (derived INTEGER NOT NULL, source INTEGER NOT NULL,

@@ -24,7 +24,7 @@ from halflife.store import history
 from halflife.store.connection import MEMORY, Database
 from halflife.store.draft import Draft
 from halflife.store.filters import Filter
-from halflife.store.protocol import Added, Event, Feed, Ints, Why
+from halflife.store.protocol import RECALL, Added, Event, Feed, Ints, Why
 from halflife.store.rows import (
     INSERT_NEW,
     READ,
@@ -37,7 +37,7 @@ from halflife.store.rows import (
     sources_of,
     state_of,
 )
-from halflife.store.trace import Space, Status, Trace, new_id
+from halflife.store.trace import Space, Status, Trace, new_ids
 
 _FEED = ("n", "version", "at", "last_used", *STATE, "importance", "created")
 _FRESH = (
@@ -108,7 +108,7 @@ class SqliteStore:
         known = self.db.meta("store")
         if known is None:
             with self.db.write() as db:
-                db.execute("INSERT OR IGNORE INTO meta VALUES ('store', ?)", (new_id(),))
+                db.execute("INSERT OR IGNORE INTO meta VALUES ('store', ?)", (new_ids(1)[0],))
             known = self.db.meta("store")
         return str(known)
 
@@ -119,9 +119,8 @@ class SqliteStore:
 
     def spaces(self) -> list[tuple[Space, int]]:
         """Every space with the number of its active traces."""
-        rows = self.db.all(
-            "SELECT name, (SELECT count(*) FROM trace WHERE space = space.id AND status = 'active') FROM space ORDER BY name"
-        )
+        active = "SELECT count(*) FROM trace WHERE space = space.id AND status = 'active'"
+        rows = self.db.all(f"SELECT name, ({active}) FROM space ORDER BY name")
         return [(Space(name), count) for name, count in rows]
 
     # -- writing ----------------------------------------------------------------------------------------------
@@ -137,6 +136,7 @@ class SqliteStore:
             op = history.begin(db, why, now, space_id, len(drafts))
             n0 = 1 + (db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'trace'").fetchone()[0] or 0)
             rows = new_rows(drafts, digests, n0, space_id, op, now, self.law)
+            db.execute("UPDATE operation SET first = ? WHERE op = ?", (n0, op))
             before = db.total_changes
             try:
                 db.executemany(INSERT_NEW, rows)
@@ -175,14 +175,15 @@ class SqliteStore:
         now: float,
     ) -> list[Added]:
         """Some drafts were there before, or twice among themselves: those traces are met again."""
-        new = {n for (n,) in db.execute("SELECT n FROM trace WHERE created = ?", (op,))}
+        new = set(history.created_by(db, op))
         added = []
         for draft, digest, row in zip(drafts, digests, rows, strict=True):
             if row[0] in new:
                 added.append(Added(row[1], row[0], "add"))
                 continue
             n, id, status = db.execute(
-                "SELECT n, id, status FROM trace WHERE space = ? AND digest = ? AND status <> 'retired'", (space, digest)
+                "SELECT n, id, status FROM trace WHERE space = ? AND digest = ? AND status <> 'retired'",
+                (space, digest),
             ).fetchone()
             if status == "archived":
                 history.modify(db, op, n, {"status": "active"})
@@ -195,7 +196,7 @@ class SqliteStore:
         new = [(d, a.n) for d, a in zip(drafts, added, strict=True) if a.event == "add"]
         db.executemany(
             "INSERT INTO vector VALUES (?, ?)",
-            [(n, np.ascontiguousarray(d.vectors, np.float32).tobytes()) for d, n in new if d.vectors is not None],
+            [(n, d.vectors.astype(np.float32, copy=False).tobytes()) for d, n in new if d.vectors is not None],
         )
         db.executemany("INSERT INTO payload VALUES (?, ?)", [(n, d.payload) for d, n in new if d.payload is not None])
         for draft, n in new:
@@ -244,7 +245,7 @@ class SqliteStore:
                 history.modify(db, op, n, columns)
         return op
 
-    def reinforce(self, ids: Sequence[str], now: float, grade: int = GOOD, why: Why = Why("recall")) -> int:
+    def reinforce(self, ids: Sequence[str], now: float, grade: int = GOOD, why: Why = RECALL) -> int:
         """Strengthen (or with grade 1 weaken) traces by the law, from what the store holds at this moment."""
         if not ids:
             return 0
@@ -292,7 +293,9 @@ class SqliteStore:
                 "SELECT n, text FROM trace WHERE n > ? AND text <> '' ORDER BY n LIMIT 512", (last,)
             ).fetchall():
                 vectors = embed([text for _, text in rows])
-                data = [(n, np.ascontiguousarray(v, np.float32).tobytes()) for (n, _), v in zip(rows, vectors, strict=True)]
+                data = [
+                    (n, np.ascontiguousarray(v, np.float32).tobytes()) for (n, _), v in zip(rows, vectors, strict=True)
+                ]
                 db.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?)", data)
                 count, last = count + len(rows), rows[-1][0]
             db.execute("UPDATE trace SET version = version + 1, changed = ?", (op,))
@@ -343,6 +346,11 @@ class SqliteStore:
         sql, args = where.sql
         rows = self.db.all(f"SELECT n FROM trace WHERE space = ? AND {sql}", self.space_id(space), *args)
         return np.array([n for (n,) in rows], dtype=np.int64)
+
+    def new_since(self, space: Space, op: int) -> Ints:
+        """Numbers of the active traces of a space that are new, or say something new, since an operation."""
+        sql = f"SELECT n FROM trace WHERE space = ? AND changed > ? AND status = 'active' AND ({_FRESH})"
+        return np.array([n for (n,) in self.db.all(sql, self.space_id(space), op, op, op, op)], dtype=np.int64)
 
     def iterate(self, space: Space | None = None) -> Iterator[Trace]:
         """Every trace, oldest first, in one order and without loading all."""

@@ -37,14 +37,10 @@ _UNSPACED = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Han
 )
 _STARTS_UNSPACED = re.compile(f"[{_UNSPACED}]")
-_EMOJI = (
-    "\u231a-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001f1e5\U0001f200-\U0001f3fa\U0001f400-\U0001faff"
-)
+_EMOJI = "\u231a-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001f1e5\U0001f200-\U0001f3fa\U0001f400-\U0001faff"
 _FLAG = "[\U0001f1e6-\U0001f1ff]{2}"
 # Invisible characters, variation selectors, skin tones and keycaps change how a word looks, not what it says.
-_IGNORED = re.compile(
-    "[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e01ef]+"
-)
+_IGNORED = re.compile("[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e01ef]+")
 # ASCII text goes through one table: letters to lower case, all but letters and digits to a space.
 _ASCII = bytes(code if chr(code).isalnum() else 32 for code in range(128)).lower().ljust(256)
 _THOUSANDS = re.compile(r",(?<=[0-9],)(?=[0-9]{3}(?![0-9]))")
@@ -93,9 +89,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     ends = [code for code, after in zip(marks, [*marks[1:], 0], strict=True) if code != after - 1]
     mark = "".join(f"{chr(a)}-{chr(b)}" for a, b in zip(starts, ends, strict=True))
     letters = rf"[^\W_{_UNSPACED}]"
-    word = re.compile(
-        rf"{letters}+(?:[{mark}]+{letters}*)*|[{_UNSPACED}][{_UNSPACED}{mark}]*|{_FLAG}|[{_EMOJI}]"
-    )
+    word = re.compile(rf"{letters}+(?:[{mark}]+{letters}*)*|[{_UNSPACED}][{_UNSPACED}{mark}]*|{_FLAG}|[{_EMOJI}]")
     heap = re.compile(rf"([{mark}]{{{_MARKS_ALLOWED}}})[{mark}]+")
     return word, heap
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from usearch.index import Index, MetricKind, ScalarKind
+from usearch.compiled import MetricKind, ScalarKind
+from usearch.index import BatchMatches, Index
 
 from halflife.store.protocol import Ints
 
@@ -39,7 +41,7 @@ class Growing:
         self.size = end
 
     @property
-    def array(self) -> NDArray[np.generic]:
+    def array(self) -> NDArray[Any]:
         """The rows so far; a view, valid until the next `extend`."""
         return self._data[: self.size]
 
@@ -66,7 +68,7 @@ class ExactVectors:
     @property
     def slots(self) -> Ints:
         """The slots that have vectors."""
-        return self._slots.array  # type: ignore[return-value]
+        return cast(Ints, self._slots.array)
 
     def add(self, slots: Ints, blobs: Sequence[bytes]) -> None:
         """Append the vectors of new slots, as float32 bytes of shape [windows, dim]; empty for none."""
@@ -90,11 +92,15 @@ class ExactVectors:
             out[self.slots] = np.maximum(similarity, 0.0)
         return out
 
-    def rows(self, slot_positions: Ints) -> list[Floats]:
-        """The windows of entries, by their position among the entries."""
-        starts, matrix = self._starts.array, self._matrix.array
-        ends = np.append(starts[1:], len(matrix))
-        return [matrix[starts[i] : ends[i]] for i in slot_positions]  # type: ignore[misc]
+    def scores_of(self, queries: Floats, n: int) -> Floats:
+        """The same for several queries [q, dim] at once: [q, n]."""
+        out = np.zeros((len(queries), n), dtype=np.float32)
+        if len(self):
+            similarity = queries @ self._matrix.array.T
+            if not self._single:
+                similarity = np.maximum.reduceat(similarity, self._starts.array, axis=1)
+            out[:, self.slots] = np.maximum(similarity, 0.0)
+        return out
 
 
 @dataclass
@@ -155,10 +161,16 @@ class Approximate:
         first.sort()
         return keys[first], similarity[first].astype(np.float32)
 
+    def search_many(self, queries: Floats, count: int) -> Iterator[tuple[Ints, Floats]]:
+        """The nearest traces of each of several queries."""
+        found = cast(BatchMatches, self.index.search(queries, count))
+        for keys, distances, size in zip(found.keys, found.distances, found.counts, strict=True):
+            yield keys[:size].astype(np.int64), (1.0 - distances[:size]).astype(np.float32)
+
     def similarity(self, keys: Ints, query: Floats) -> Floats:
         """The similarity of traces that are in the index."""
         out = np.zeros(len(keys), dtype=np.float32)
-        for i, vectors in enumerate(self.index.get(keys.astype(np.uint64))):
+        for i, vectors in enumerate(cast("Sequence[Floats | None]", self.index.get(keys.astype(np.uint64)))):
             if vectors is not None:
                 out[i] = float(np.max(np.atleast_2d(vectors).astype(np.float32) @ query))
         return out
@@ -173,7 +185,7 @@ def stored_bytes(path: Path, keys: Ints | NDArray[np.uint64]) -> list[bytes]:
     if index is None:
         return []
     out: list[bytes] = []
-    for vectors in index.get(keys.astype(np.uint64), dtype=ScalarKind.F16):
+    for vectors in cast("Sequence[NDArray[np.float16] | None]", index.get(keys.astype(np.uint64), ScalarKind.F16)):
         if vectors is not None:
             out += [row.tobytes() for row in np.atleast_2d(vectors)]
     return out

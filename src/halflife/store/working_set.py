@@ -6,7 +6,7 @@ new version of it gets a new slot, and the old one dies. Nothing here is durable
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from halflife.store.rows import STATE
 from halflife.store.trace import Space, Status
 from halflife.store.vectors import Approximate, ExactVectors, Floats, Growing
 
+_BLOCK = 256
 _NUMBERS = ("at", "last_used", *STATE, "importance")
 
 
@@ -175,7 +176,9 @@ class WorkingSet:
     def _find_neighbours(self) -> NDArray[np.int64]:
         out = np.full((2, len(self)), -1, dtype=np.int64)
         code: dict[str, int] = {}
-        sessions = np.array([-1 if s is None else code.setdefault(s, len(code)) for s in self._sessions], dtype=np.int64)
+        sessions = np.array(
+            [-1 if s is None else code.setdefault(s, len(code)) for s in self._sessions], dtype=np.int64
+        )
         slots = np.flatnonzero(self.alive & (sessions >= 0))
         order = slots[np.lexsort((self.n[slots], self.column("at")[slots], sessions[slots]))]
         same = sessions[order[1:]] == sessions[order[:-1]]
@@ -201,6 +204,36 @@ class WorkingSet:
             self._uncover()
         return self.vectors.scores(query, len(self))
 
+    def nearest(self, slots: Ints, count: int) -> Iterator[tuple[int, Ints, Floats]]:
+        """For each slot the nearest other living slots, by the first window of its text: slot, others, similarity."""
+        for start in range(0, len(slots), _BLOCK):
+            block = slots[start : start + _BLOCK]
+            firsts = {
+                int(slot): windows[0] for slot, windows in zip(block, self.windows(block), strict=True) if len(windows)
+            }
+            if firsts:
+                queries = np.stack(list(firsts.values()))
+                found = self._nearest_many(queries, count + 1)
+                for slot, (others, similarity) in zip(firsts, found, strict=True):
+                    keep = (others != slot) & (similarity > 0)
+                    yield slot, others[keep][:count], similarity[keep][:count]
+
+    def _nearest_many(self, queries: Floats, count: int) -> Iterator[tuple[Ints, Floats]]:
+        if self.approximate is not None and not len(self.vectors):
+            for ns, similarity in self.approximate.search_many(queries, count):
+                slots = np.array([self.slot_of.get(n, -1) for n in ns.tolist()], dtype=np.int64)
+                yield slots[slots >= 0], similarity[slots >= 0]
+            return
+        if self.covered.any():
+            self._uncover()
+        scores = self.vectors.scores_of(queries, len(self))
+        scores[:, ~self.alive] = 0.0
+        count = min(count, scores.shape[1])
+        best = np.argpartition(scores, -count, axis=1)[:, -count:]
+        for row, slots in zip(scores, best, strict=True):
+            order = slots[np.argsort(-row[slots], kind="stable")]
+            yield order, row[order]
+
     def _uncover(self) -> None:
         slots = np.flatnonzero(self.covered & self.alive)
         data = self.store.vector_bytes(self.n[slots])
@@ -221,4 +254,3 @@ def allowed_slots(work: WorkingSet, ns: Ints) -> NDArray[np.bool_]:
     slots = [work.slot_of[n] for n in ns.tolist() if n in work.slot_of]
     mask[slots] = True
     return mask
-
