@@ -165,7 +165,6 @@ class Mem0:
     Its configuration asks for an LLM and an embedder; `infer=False` never calls the first, and the second is
     replaced by the vectors given. Without the optional fastembed and spaCy its search is by vector alone: its
     fastest form, so the comparison favours it. Its `add` takes many messages, which it stores one by one.
-    is its fastest form, so the comparison favours it. Its `add` takes many messages, stored one by one.
     """
 
     name = "mem0"
