@@ -116,7 +116,7 @@ class Engine:
                     f"The vector has the shape {array.shape}; this memory's vectors have {dim} components.",
                     "Give the embedder that made it when opening the memory.",
                 )
-        matrix = np.concatenate([array.reshape(-1, dim) for array in arrays])
+        matrix: Floats = np.concatenate([array.reshape(-1, dim) for array in arrays])
         norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
         if not np.isfinite(norms).all():
             raise InvalidInput("The vector has a NaN or infinite component.", "Check the embedder that made it.")
@@ -205,7 +205,9 @@ class Engine:
                 continue
             if len(hits) == k:
                 break
-            hits.append(Hit(trace, scored.score, scored.retention, scored.parts, scored.importance))
+            hits.append(
+                Hit(trace, scored.score, scored.retention, scored.parts, scored.importance, self.weights.fading)
+            )
             kept.append(windows[i] if collapse else np.zeros((0, 1), dtype=np.float32))
         return hits
 

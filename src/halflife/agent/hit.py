@@ -22,11 +22,15 @@ PART_NAMES = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a score came about: `sum(parts) == relevance`, `relevance * retention * importance == score`."""
+    """How a score came about.
+
+    `sum(parts) == relevance`, and `relevance * retention ** fading * importance == score`.
+    """
 
     parts: Mapping[str, float]
     relevance: float
     retention: float
+    fading: float
     importance: float
     score: float
 
@@ -34,14 +38,14 @@ class Explanation:
         """Plain data."""
         return {
             "parts": dict(self.parts), "relevance": self.relevance, "retention": self.retention,
-            "importance": self.importance, "score": self.score,
+            "fading": self.fading, "importance": self.importance, "score": self.score,
         }  # fmt: skip
 
     def __str__(self) -> str:
         parts = " + ".join(f"{PART_NAMES.get(k, k)} {v:.3f}" for k, v in self.parts.items() if v)
         return (
             f"{self.score:.3f} = relevance {self.relevance:.3f} ({parts}) "
-            f"x retention {self.retention:.3f} x importance {self.importance:.3f}"
+            f"x retention {self.retention:.3f}^{self.fading:g} x importance {self.importance:.3f}"
         )
 
 
@@ -54,6 +58,7 @@ class Hit:
     retention: float
     _parts: Mapping[str, float] = field(repr=False)
     _importance: float = field(repr=False)
+    _fading: float = field(repr=False, default=1.0)
     also: tuple[str, ...] = ()
 
     @property
@@ -87,7 +92,9 @@ class Hit:
 
     def explain(self) -> Explanation:
         """What each part gave to the score."""
-        return Explanation(self._parts, sum(self._parts.values()), self.retention, self._importance, self.score)
+        return Explanation(
+            self._parts, sum(self._parts.values()), self.retention, self._fading, self._importance, self.score
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -10,7 +10,11 @@ The relevance of a trace to a query is a weighted sum of parts in [0, 1]:
 
 where the *anchors* are the traces most relevant by the first three parts. Its score is
 
-    relevance x retention(now) x (0.5 + 0.5 importance)
+    relevance x retention(now) ** fading x (0.5 + 0.5 importance)
+
+`fading` says how much a ranking cares for what a law says is left: 1 takes retention as it is, 0 ignores it.
+Similarities of texts differ by a few percent, retentions by much more, so that it is small by default (measured
+on long conversations: with 1, recent talk buries what was asked for).
 
 The top k by score are found without computing the score of every trace (Fagin's threshold algorithm): since
 retention never rises with time, a weight computed earlier bounds the weight now; traces are fetched by
@@ -36,14 +40,15 @@ PARTS = ("semantic", "keyword", "time", "neighbour", "link")
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each part counts, and how many anchors spread to what is next to them."""
+    """How much each part counts, how many anchors spread to what is next to them, and how much fading counts."""
 
     semantic: float = 1.0
-    keyword: float = 0.6
+    keyword: float = 1.5
     time: float = 0.25
-    neighbour: float = 0.15
+    neighbour: float = 0.2
     link: float = 0.1
-    anchors: int = 64
+    anchors: int = 32
+    fading: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class _Exact:
             self.parts[2] = weights.time * ((at >= start) & (at < end))
         self.visible = work.alive if question.allowed is None else work.alive & question.allowed
         self.relevance = np.where(self.visible, self.parts.sum(axis=0), 0.0)
-        self._ceiling = work.ceiling
+        self._ceiling = lambda now: work.ceiling(now, weights.fading)
 
     def anchors(self, count: int) -> _Fetched:
         best = _largest(self.relevance, count)
@@ -145,7 +150,7 @@ class _Nearest:
         return _Fetched(found.slots[best], found.parts[:, best], 0.0)
 
     def fetch(self, now: float) -> Iterator[_Fetched]:
-        heaviest = float(np.max(self.work.ceiling(now), where=self.work.alive, initial=0.0))
+        heaviest = float(np.max(self.work.ceiling(now, self.weights.fading), where=self.work.alive, initial=0.0))
         count = 64
         while count <= self.limit:
             found = self.candidates(count)
@@ -216,7 +221,7 @@ def _search(
     for fetched in source.fetch(now):
         slots, parts = _with_spread(work, source, fetched, spread)
         retention, importance = work.weight(slots, now)
-        score = parts.sum(axis=0) * retention * importance
+        score = parts.sum(axis=0) * retention**weights.fading * importance
         order = np.lexsort((-work.n[slots], -score))[:k]
         full = len(order) == k and score[order[-1]] > 0
         if (full and score[order[-1]] >= fetched.unseen) or fetched.unseen <= 0:
@@ -287,7 +292,7 @@ def brute_force(
     extra = np.array([spread.get(slot, (0.0, 0.0)) for slot in slots.tolist()]).reshape(-1, 2).T
     parts = np.concatenate([exact.parts[:, slots], extra])
     retention, importance = work.weight(slots, now)
-    score = parts.sum(axis=0) * retention * importance
+    score = parts.sum(axis=0) * retention**weights.fading * importance
     order = [i for i in np.lexsort((-work.n[slots], -score)) if score[i] > 0][:k]
     return [
         Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]),

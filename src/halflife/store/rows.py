@@ -31,21 +31,10 @@ READ = (
 )
 
 # What an update may change, and how a value becomes a column.
-EDITABLE = [
-    "text",
-    "at",
-    "valid_from",
-    "valid_to",
-    "agent_id",
-    "session_id",
-    "role",
-    "metadata",
-    "importance",
-    "layer",
-    "status",
-    "retired_at",
-    "last_used",
-] + list(STATE)
+EDITABLE = (
+    *"text at valid_from valid_to agent_id session_id role metadata importance layer status".split(),
+    *("retired_at", "last_used", *STATE),
+)
 
 
 def new_rows(

@@ -58,7 +58,7 @@ class WorkingSet:
         self._covered = Growing(np.bool_)
         self._columns = {name: Growing(np.float64) for name in _NUMBERS}
         self._ceiling = Growing(np.float64)
-        self._ceiling_at = np.inf
+        self._ceiling_of = (np.inf, 0.0)
         self.text = TextIndex()
         self.vectors = ExactVectors(dim)
         self.slot_of: dict[int, int] = {}
@@ -152,19 +152,19 @@ class WorkingSet:
         return self.law.retention(elapsed, State(*(self.column(name)[slots] for name in STATE)))
 
     def weight(self, slots: Ints, now: float) -> tuple[Array, Array]:
-        """What relevance is multiplied by: retention, and the factor of importance."""
+        """Retention, and the factor of importance."""
         return self.retention(slots, now), importance_factor(self.column("importance")[slots])
 
-    def ceiling(self, now: float) -> Array:
-        """No weight is above this: the weight at an earlier moment, since retention only falls with time."""
+    def ceiling(self, now: float, fading: float) -> Array:
+        """No `retention ** fading * factor` is above this: its value earlier, since retention only falls with time."""
         ceiling = cast(Array, self._ceiling.array)
-        if now < self._ceiling_at:
+        if (now, fading) != self._ceiling_of and (now < self._ceiling_of[0] or fading != self._ceiling_of[1]):
             ceiling[:] = np.inf
-            self._ceiling_at = now
+            self._ceiling_of = (now, fading)
         stale = np.flatnonzero(np.isinf(ceiling))
         if len(stale):
             retention, factor = self.weight(stale, now)
-            ceiling[stale] = retention * factor
+            ceiling[stale] = retention**fading * factor
         return ceiling
 
     def neighbours(self) -> NDArray[np.int64]:
