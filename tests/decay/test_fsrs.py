@@ -10,10 +10,8 @@ from halflife.decay import AGAIN, DAY, EASY, FSRS5, FSRS6, GOOD, HARD
 from halflife.decay.fsrs import WEIGHTS6
 
 
-def published(
-    weights: tuple[float, ...], gaps: np.ndarray, grades: np.ndarray
-) -> list[tuple[float, float, float]]:
-    """(stability in days, difficulty, retention just before) after each review, by the package's scheduler."""
+def published(weights: tuple[float, ...], gaps: np.ndarray, grades: np.ndarray) -> list[tuple[float, float, float]]:
+    """(stability in days, difficulty, retention just before) after each review, by the package."""
     scheduler = fsrs.Scheduler(parameters=weights, enable_fuzzing=False)
     card, now, states = fsrs.Card(card_id=1), datetime(2024, 1, 1, tzinfo=UTC), []
     for gap, grade in zip(gaps, grades, strict=True):
@@ -31,9 +29,7 @@ def test_whole_days_equal_the_published_package(seed: int) -> None:
     rng = np.random.default_rng(seed)
     weights = tuple(np.array(WEIGHTS6) * rng.uniform(0.9, 1.0, 21)) if seed else WEIGHTS6
     weights = (*weights[:7], max(weights[7], 0.001), *weights[8:16], max(weights[16], 1.0), *weights[17:])
-    gaps = np.round(
-        rng.choice([300.0, 0.7 * DAY, DAY, 3.6 * DAY, 40 * DAY], size=25) * rng.uniform(0.5, 1.5, 25)
-    )
+    gaps = np.round(rng.choice([300.0, 0.7 * DAY, DAY, 3.6 * DAY, 40 * DAY], size=25) * rng.uniform(0.5, 1.5, 25))
     gaps[0] = 0.0
     grades = rng.choice([AGAIN, HARD, GOOD, EASY], size=25, p=[0.3, 0.1, 0.5, 0.1])
     law, state = FSRS6(weights, whole_days=True), None
@@ -50,9 +46,7 @@ def test_whole_days_equal_the_published_package(seed: int) -> None:
 def test_fractions_of_a_day_count_unless_told_otherwise() -> None:
     exact, whole = FSRS6(), FSRS6(whole_days=True)
     state = exact.initial()
-    assert (
-        exact.retention(1.5 * DAY, state) < exact.retention(DAY, state) == whole.retention(1.5 * DAY, state)
-    )
+    assert exact.retention(1.5 * DAY, state) < exact.retention(DAY, state) == whole.retention(1.5 * DAY, state)
     assert whole.retention(0.99 * DAY, state) == 1.0
 
 

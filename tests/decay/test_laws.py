@@ -67,9 +67,7 @@ HISTORIES = (
 @pytest.mark.parametrize("one", EVERY, ids=named)
 @settings(max_examples=20, deadline=None)
 @given(*HISTORIES)
-def test_retention_starts_at_its_ceiling_and_never_rises(
-    one: Law, gaps: list[float], grades: list[int]
-) -> None:
+def test_retention_starts_at_its_ceiling_and_never_rises(one: Law, gaps: list[float], grades: list[int]) -> None:
     state = practised(one, gaps, grades)
     curve = one.retention(np.concatenate([[0.0], np.geomspace(1e-3, 1e11, 200)]), state)
     assert ((curve >= 0.0) & (curve <= 1.0)).all()

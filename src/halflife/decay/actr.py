@@ -177,9 +177,7 @@ class Pavlik:
         """Activation at time `at` (seconds) from times of uses, ascending, shape [..., uses]."""
         times = np.asarray(uses, dtype=np.float64)
         if times.shape[-1] == 0 or (np.diff(times, axis=-1) < 0.0).any() or (times[..., -1] > at).any():
-            raise InvalidInput(
-                "Times of uses must ascend and none may be later than `at`.", "Sort them first."
-            )
+            raise InvalidInput("Times of uses must ascend and none may be later than `at`.", "Sort them first.")
         decays = np.empty_like(times)
         for j in range(times.shape[-1]):
             before = self._sum(times[..., :j], decays[..., :j], times[..., j])

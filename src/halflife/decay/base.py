@@ -26,9 +26,7 @@ def stabilities(stability: ArrayLike) -> Array:
     """Stabilities in seconds as float64; refuses what is not positive and finite."""
     s = np.asarray(stability, dtype=np.float64)
     if s.size and not (s.min() > 0.0 and s.max() < np.inf):
-        raise InvalidInput(
-            "Stability must be a positive, finite number of seconds.", "Start from `law.initial()`."
-        )
+        raise InvalidInput("Stability must be a positive, finite number of seconds.", "Start from `law.initial()`.")
     return s
 
 
@@ -44,9 +42,7 @@ def grades(grade: ArrayLike) -> Array:
     """Grades as float64; refuses what is not 1 (again), 2 (hard), 3 (good) or 4 (easy)."""
     g = np.asarray(grade, dtype=np.float64)
     if g.size and not (g.min() >= AGAIN and g.max() <= EASY and (g == np.rint(g)).all()):
-        raise InvalidInput(
-            "A grade must be 1 (again), 2 (hard), 3 (good) or 4 (easy).", "Map your scale to these."
-        )
+        raise InvalidInput("A grade must be 1 (again), 2 (hard), 3 (good) or 4 (easy).", "Map your scale to these.")
     return g
 
 
@@ -77,9 +73,7 @@ def first(grade: ArrayLike, stability: ArrayLike, difficulty: ArrayLike = 0.0) -
     )
 
 
-def used(
-    state: State, elapsed: Array, grade: Array, stability: ArrayLike, difficulty: ArrayLike = 0.0
-) -> State:
+def used(state: State, elapsed: Array, grade: Array, stability: ArrayLike, difficulty: ArrayLike = 0.0) -> State:
     """The state after one more use, its fields of one shape: counts and span grow, the strength is given."""
     columns: tuple[ArrayLike, ...] = (
         stability,
@@ -108,9 +102,7 @@ class Law:
     def to_dict(self) -> dict[str, Any]:
         """The law and its parameters as plain JSON data; `law_from_dict` reads it back."""
         parameters = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return {"name": self.name} | {
-            k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()
-        }
+        return {"name": self.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()}
 
 
 class ScaleLaw(Law):

@@ -91,7 +91,8 @@ class Stretched(ScaleLaw):
         require_ceiling(self, self.ceiling)
 
     def _fall(self, x: Array) -> None:
-        np.power(x, self.shape, out=x)
+        with np.errstate(over="ignore"):
+            np.power(x, self.shape, out=x)
         np.negative(x, out=x)
         np.exp(x, out=x)
 

@@ -151,9 +151,7 @@ class Aggregate:
 
     def _scale(self, now: float) -> float:
         if now < self.latest:
-            raise InvalidInput(
-                "Cannot look at an aggregate before its latest item.", "Ask for a later `now`."
-            )
+            raise InvalidInput("Cannot look at an aggregate before its latest item.", "Ask for a later `now`.")
         if self.scaled_count == 0.0:
             return 0.0
         return float(np.exp(self.log_scale - self.law.log_g(now - self.landmark)))

@@ -85,9 +85,7 @@ def same_day_factor(w: Sequence[Any], days: Array, grade: Array) -> Array:
     return np.where(grade > AGAIN, np.maximum(factor, 1.0), factor)
 
 
-def step(
-    w: Sequence[Any], decay: Any, state: tuple[Array, Array], days: Array, grade: Array
-) -> tuple[Array, Array]:
+def step(w: Sequence[Any], decay: Any, state: tuple[Array, Array], days: Array, grade: Array) -> tuple[Array, Array]:
     """(stability in days, difficulty) after a review `days` after the last; `w` may hold arrays."""
     stability, difficulty = state
     retention = curve(days / stability, decay)
@@ -110,15 +108,11 @@ class _Fsrs(ScaleLaw):
     length: ClassVar[int]
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "weights", tuple(float(w) for w in self.weights)
-        )  # a list, when read from JSON
+        object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))  # a list, when read from JSON
         if len(self.weights) != self.length or not np.isfinite(self.weights).all():
             raise InvalidInput(f"{self.name} needs {self.length} finite weights, not {len(self.weights)}.")
         if min(self.weights[:4]) <= 0.0 or self.decay <= 0.0:
-            raise InvalidInput(
-                f"{self.name}: the first four weights and the curve's exponent must be positive."
-            )
+            raise InvalidInput(f"{self.name}: the first four weights and the curve's exponent must be positive.")
 
     @property
     def decay(self) -> float:
