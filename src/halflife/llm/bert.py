@@ -15,13 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from halflife.llm.onnx_graph import CONTRIB, Graph
+from halflife.llm.onnx_graph import CONTRIB, FLOAT, UINT8, Graph
 
 Weights: TypeAlias = Mapping[str, NDArray[Any]]
 
 LAYERS, HEADS, DIM, POSITIONS = 6, 12, 384, 512
 _EPSILON = 1e-12
-_BLOCK = 32  # weights that share one scale in the int8 form
 
 MatMul: TypeAlias = Callable[[Graph, str, str, NDArray[Any]], str]
 
@@ -32,30 +31,24 @@ def matmul_fp32(graph: Graph, name: str, x: str, weight: NDArray[Any]) -> str:
 
 
 def matmul_int8(graph: Graph, name: str, x: str, weight: NDArray[Any]) -> str:
-    """The same with 8-bit weights; activations are rounded to 8 bits too, a block of one row at a time.
+    """The same in 8 bits: each row of x and each output of the weight is rounded with a scale of its own.
 
-    Because no scale is shared between rows, a vector does not depend on what else is in the batch.
+    As no scale is shared between rows, a vector does not depend on what else is in the batch. Both sides are
+    unsigned, with 128 for zero: on processors without VNNI a signed product of 8 bits can overflow.
     """
-    out, size = weight.shape
-    blocks = weight.reshape(out, size // _BLOCK, _BLOCK)
-    scale = np.maximum(np.abs(blocks).max(axis=2, keepdims=True) / 127, np.float32(1e-12))
-    packed = (np.rint(blocks / scale) + 128).astype(np.uint8)
-    inputs = [
-        x,
-        graph.weight(f"{name}.packed", packed),
-        graph.weight(f"{name}.scale", scale.astype(np.float32).reshape(-1)),
-    ]
-    return graph.add(
-        "MatMulNBits",
-        name,
-        inputs,
-        domain=CONTRIB,
-        K=size,
-        N=out,
-        bits=8,
-        block_size=_BLOCK,
-        accuracy_level=4,
-    )
+    scale = np.abs(weight).max(axis=1) / np.float32(127)
+    packed = (np.rint(weight / scale[:, None]) + 128).astype(np.uint8)
+    zero = graph.weight("int8.zero", np.array(128, np.uint8))
+    half = graph.weight("int8.half", np.array(128.5, np.float32))  # the cast cuts, so this rounds
+    levels = graph.weight("int8.levels", np.array(127, np.float32))
+    largest = graph.add("ReduceMax", f"{name}.max", [graph.add("Abs", f"{name}.abs", [x])], axes=[-1])
+    step = graph.add("Div", f"{name}.step", [largest, levels])
+    shifted = graph.add("Add", f"{name}.shifted", [graph.add("Div", f"{name}.steps", [x, step]), half])
+    rounded = graph.add("Cast", f"{name}.rounded", [shifted], to=UINT8)
+    inputs = [rounded, graph.weight(f"{name}.weight", packed.T), zero, zero]
+    product = graph.add("Cast", f"{name}.float", [graph.add("MatMulInteger", f"{name}.int", inputs)], to=FLOAT)
+    by_row = graph.add("Mul", f"{name}.by_row", [product, step])
+    return graph.add("Mul", name, [by_row, graph.weight(f"{name}.scale", scale)])
 
 
 def encoder(weights: Weights, matmul: MatMul = matmul_fp32) -> tuple[bytes, dict[str, NDArray[Any]]]:
@@ -75,7 +68,7 @@ def encoder(weights: Weights, matmul: MatMul = matmul_fp32) -> tuple[bytes, dict
         x = _layer(graph, weights, f"encoder.layer.{layer}", x, matmul)
     # The sum over tokens stands for their mean: they have the same direction, and only that is kept.
     axis = graph.add("Constant", "axis", [], value_ints=[1])
-    rows = graph.add("Unsqueeze", "mask.rows", [graph.add("Cast", "mask.float", ["mask"], to=1), axis])
+    rows = graph.add("Unsqueeze", "mask.rows", [graph.add("Cast", "mask.float", ["mask"], to=FLOAT), axis])
     summed = graph.add("Squeeze", "summed", [graph.add("MatMul", "pooled", [rows, x]), axis])
     graph.add("LpNormalization", "vectors", [summed], axis=1, p=2)
     tokens = (np.int32, ["batch", "tokens"])
@@ -86,10 +79,7 @@ def encoder(weights: Weights, matmul: MatMul = matmul_fp32) -> tuple[bytes, dict
 def _embeddings(graph: Graph, weights: Weights) -> str:
     w = {key: weights[f"embeddings.{key}.weight"] for key in ("word_embeddings", "LayerNorm")}
     # All tokens are of type 0 here, so the type's vector is folded into the positions.
-    positions = (
-        weights["embeddings.position_embeddings.weight"]
-        + weights["embeddings.token_type_embeddings.weight"][0]
-    )
+    positions = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
     inputs = [
         "ids",
         "",
@@ -101,17 +91,15 @@ def _embeddings(graph: Graph, weights: Weights) -> str:
         "mask",
     ]
     # The second output counts each row's tokens, which is the form in which attention takes its mask.
-    return graph.add(
-        "EmbedLayerNormalization", "embeddings", inputs, "lengths", domain=CONTRIB, epsilon=_EPSILON
-    )
+    return graph.add("EmbedLayerNormalization", "embeddings", inputs, "lengths", domain=CONTRIB, epsilon=_EPSILON)
 
 
 def _layer(graph: Graph, weights: Weights, at: str, x: str, matmul: MatMul) -> str:
     parts = [f"{at}.attention.self.{part}" for part in ("query", "key", "value")]
+    weight = np.concatenate([weights[f"{part}.weight"] for part in parts]).T
     bias = np.concatenate([weights[f"{part}.bias"] for part in parts])
-    query, key, value = (matmul(graph, part, x, weights[f"{part}.weight"]) for part in parts)
-    inputs = [query, key, value, graph.weight(f"{at}.attention.bias", bias), "lengths"]
-    attended = graph.add("MultiHeadAttention", f"{at}.attended", inputs, domain=CONTRIB, num_heads=HEADS)
+    inputs = [x, graph.weight(f"{at}.qkv.weight", weight), graph.weight(f"{at}.qkv.bias", bias), "lengths"]
+    attended = graph.add("Attention", f"{at}.attended", inputs, domain=CONTRIB, num_heads=HEADS)
     x = _dense_and_norm(graph, weights, f"{at}.attention.output", attended, x, matmul)
     inner = matmul(graph, f"{at}.inner", x, weights[f"{at}.intermediate.dense.weight"])
     inner_bias = graph.weight(f"{at}.inner.bias", weights[f"{at}.intermediate.dense.bias"])

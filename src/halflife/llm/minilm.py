@@ -146,9 +146,7 @@ class MiniLM:
 
     def _load(self) -> InferenceSession:
         with ThreadPoolExecutor(1) as pool:
-            check = pool.submit(
-                models.verify_file, self.files.weights
-            )  # hashes while onnxruntime is imported
+            check = pool.submit(models.verify_file, self.files.weights)  # hashes while onnxruntime is imported
             import onnxruntime as ort
             from safetensors import safe_open
 
@@ -162,8 +160,7 @@ class MiniLM:
         # A number set by hand also keeps onnxruntime from pinning threads to cores that it may not use.
         options.intra_op_num_threads = self.threads or _cpus()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is written fused
-        # The session reads these arrays in place, so they must live as long as it does.
-        self._arrays = values = [ort.OrtValue.ortvalue_from_numpy(array) for array in named.values()]
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in named.values()]
         options.add_external_initializers(list(named), values)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 Attribute: TypeAlias = int | float | Sequence[int]
 
 CONTRIB = "com.microsoft"  # onnxruntime's own fused operators
-_DTYPES = {np.dtype(np.float32): 1, np.dtype(np.uint8): 2, np.dtype(np.int32): 6, np.dtype(np.int64): 7}
+FLOAT, UINT8, INT32 = 1, 2, 6  # TensorProto.DataType
+_DTYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.uint8): UINT8, np.dtype(np.int32): INT32}
 _IR_VERSION, _OPSET = 9, 17
-_FLOAT, _INT, _INTS = 1, 2, 7  # AttributeProto.AttributeType
+_AS_FLOAT, _AS_INT, _AS_INTS = 1, 2, 7  # AttributeProto.AttributeType
 _EXTERNAL = 1  # TensorProto.DataLocation
 
 
@@ -48,11 +49,11 @@ def _bytes(number: int, value: bytes | str) -> bytes:
 
 def _attribute(name: str, value: Attribute) -> bytes:
     if isinstance(value, int):
-        body = _int(3, value) + _int(20, _INT)
+        body = _int(3, value) + _int(20, _AS_INT)
     elif isinstance(value, float):
-        body = _float(2, value) + _int(20, _FLOAT)
+        body = _float(2, value) + _int(20, _AS_FLOAT)
     else:
-        body = b"".join(_int(8, item) for item in value) + _int(20, _INTS)
+        body = b"".join(_int(8, item) for item in value) + _int(20, _AS_INTS)
     return _bytes(1, name) + body
 
 

@@ -35,9 +35,7 @@ class SentenceTransformerEmbedder:
         elif isinstance(model, SentenceTransformer):
             self.name, self._model = str(model.model_card_data.base_model or "sentence-transformer"), model
         else:
-            raise InvalidInput(
-                f"model must be a name or a SentenceTransformer, not a {type(model).__name__}."
-            )
+            raise InvalidInput(f"model must be a name or a SentenceTransformer, not a {type(model).__name__}.")
         self.batch_size = batch_size
         self.dim = len(self._model.encode([""])[0])
 
@@ -57,9 +55,7 @@ class SentenceTransformerEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors [len(texts), dim]."""
         found = as_texts(texts)
-        vectors = (
-            self._model.encode(found, batch_size=self.batch_size, show_progress_bar=False) if found else []
-        )
+        vectors = self._model.encode(found, batch_size=self.batch_size, show_progress_bar=False) if found else []
         return as_unit(vectors, len(found), self.dim, self.name)
 
     def count_tokens(self, text: str) -> int:

@@ -102,9 +102,9 @@ def byte_pieces(text: str, size: int) -> list[Piece]:
     [(0, 3, 5), (4, 8, 4), (8, 9, 1)]
     """
     words = [match.span() for match in _WORD.finditer(text)]
-    starts = [*[start for start, _ in words[1:]], len(text)]
+    bounds = [0, *(start for start, _ in words[1:]), len(text)]  # so that the spaces between words count too
     return [
         part
-        for (start, end), after in zip(words, starts, strict=True)
-        for part in _parts((start, end, len(text[start:after].encode())), size)
+        for (start, end), since, until in zip(words, bounds, bounds[1:], strict=False)
+        for part in _parts((start, end, len(text[since:until].encode())), size)
     ]
