@@ -259,9 +259,7 @@ def refuse_network() -> None:
 def peak_memory() -> int:
     """Most bytes that this process held at once."""
     status = Path("/proc/self/status")
-    if (
-        status.exists()
-    ):  # preferred, because ru_maxrss counts what the parent held when it started this process
+    if status.exists():  # preferred, because ru_maxrss counts what the parent held when it started this process
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(fields["VmHWM"].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

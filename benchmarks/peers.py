@@ -228,9 +228,7 @@ class Mem0:
         pass
 
     def vector_search(self, vector: Matrix, k: int) -> list[str]:
-        hits = self._memory.vector_store.search(
-            query="", vectors=vector.tolist(), top_k=k, filters={"user_id": USER}
-        )
+        hits = self._memory.vector_store.search(query="", vectors=vector.tolist(), top_k=k, filters={"user_id": USER})
         return [hit.payload["data"] for hit in hits]
 
     def search(self, text: str, vector: Matrix, k: int) -> list[str]:
@@ -286,9 +284,7 @@ class Mem0Chroma(Mem0):
         pass
 
     def vector_search(self, vector: Matrix, k: int) -> list[str]:
-        hits = self._memory.vector_store.search(
-            query="", vectors=[vector.tolist()], top_k=k, filters={"user_id": USER}
-        )
+        hits = self._memory.vector_store.search(query="", vectors=[vector.tolist()], top_k=k, filters={"user_id": USER})
         return [hit.payload["data"] for hit in hits]
 
 
@@ -325,9 +321,7 @@ class Chroma:
         pass
 
     def vector_search(self, vector: Matrix, k: int) -> list[str]:
-        documents: list[list[str]] = self._collection.query(query_embeddings=[vector], n_results=k)[
-            "documents"
-        ]
+        documents: list[list[str]] = self._collection.query(query_embeddings=[vector], n_results=k)["documents"]
         return documents[0]
 
     def search(self, text: str, vector: Matrix, k: int) -> list[str]:
@@ -354,9 +348,7 @@ class LangGraph:
         from langgraph.store.sqlite import SqliteStore
 
         self._given = Given()
-        self._connection = pysqlite3.connect(
-            str(path / "store.db"), check_same_thread=False, isolation_level=None
-        )
+        self._connection = pysqlite3.connect(str(path / "store.db"), check_same_thread=False, isolation_level=None)
         index = {"dims": DIM, "embed": self._embed, "fields": ["text"], "text_fields": ["text"]}
         self._store = SqliteStore(self._connection, index=index)
         self._store.setup()
