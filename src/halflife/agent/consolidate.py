@@ -14,7 +14,7 @@ import numpy as np
 
 from halflife.agent.engine import Engine, Progress
 from halflife.store.protocol import Ints, Why
-from halflife.store.text import query_ids
+from halflife.store.text import same_words
 from halflife.store.trace import Space
 from halflife.store.working_set import WorkingSet
 
@@ -120,7 +120,7 @@ class _Sleep:
         for slot, others, similarity in work.nearest(self._new(work), self.policy.links) if work.dim else ():
             for other, cosine in zip(others.tolist(), similarity.tolist(), strict=True):
                 first, last = sorted((slot, other), key=lambda s: (work.column("at")[s], work.n[s]))
-                if cosine >= self.policy.merge_at and _same_words(texts[slot], texts[other]):
+                if cosine >= self.policy.merge_at and same_words(texts[slot], texts[other]):
                     if first not in merged:
                         merged.setdefault(last, first)
                 elif cosine >= self.policy.link_at:
@@ -180,8 +180,3 @@ class _Sleep:
     def _texts(self, work: WorkingSet) -> dict[int, str]:
         traces = self.store.by_number(work.n[work.alive].tolist())
         return {slot: traces[n].text for n, slot in work.slot_of.items() if n in traces}
-
-
-def _same_words(a: str, b: str) -> bool:
-    """Whether two texts differ in function words and punctuation at most: not in a number, a name or a negation."""
-    return bool(np.array_equal(query_ids(a), query_ids(b)))

@@ -9,10 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from halflife.store.filters import ALL, Filter
 from halflife.store.protocol import Added, Why
 from halflife.store.recall import Question, Scored, Weights, rank
 from halflife.store.sqlite import SqliteStore
-from halflife.store.text import query_ids
+from halflife.store.text import query_ids, same_words
 from halflife.store.timerange import time_range
 from halflife.store.trace import Space, Status
 from halflife.store.vectors import Approximate, Floats
@@ -104,7 +103,7 @@ class Engine:
 
     def unit(self, vector: Sequence[float] | NDArray[np.floating]) -> Floats:
         """A caller's vector, checked and scaled to unit length."""
-        return self.units([vector])[0][0]
+        return cast(Floats, self.units([vector])[0][0])
 
     def units(self, vectors: Sequence[Any]) -> list[Floats]:
         """Callers' vectors (or windows of vectors, [windows, dim]) as rows of unit length."""
@@ -117,7 +116,7 @@ class Engine:
                     "Give the embedder that made it when opening the memory.",
                 )
         matrix: Floats = np.concatenate([array.reshape(-1, dim) for array in arrays])
-        norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
+        norms: Floats = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
         if not np.isfinite(norms).all():
             raise InvalidInput("The vector has a NaN or infinite component.", "Check the embedder that made it.")
         if not norms.all():
@@ -192,24 +191,38 @@ class Engine:
         return (named.start, named.end) if named else None
 
     def _hits(self, work: WorkingSet, found: Sequence[Scored], k: int, collapse: bool) -> list[Hit]:
-        traces = self.store.by_number([int(work.n[s.slot]) for s in found[: k if not collapse else None]])
-        windows = work.windows(np.array([s.slot for s in found], dtype=np.int64)) if collapse else []
-        hits: list[Hit] = []
-        kept: list[Floats] = []
-        for i, scored in enumerate(found):
-            trace = traces.get(int(work.n[scored.slot]))
-            if trace is None:
-                continue
-            if collapse and (twin := _twin(kept, windows[i])) is not None:
-                hits[twin] = replace(hits[twin], also=(*hits[twin].also, trace.id))
-                continue
-            if len(hits) == k:
-                break
-            hits.append(
-                Hit(trace, scored.score, scored.retention, scored.parts, scored.importance, self.weights.fading)
-            )
-            kept.append(windows[i] if collapse else np.zeros((0, 1), dtype=np.float32))
+        twins = self._twins(work, found) if collapse else {}
+        kept = [i for i in range(len(found)) if i not in twins][:k]
+        also = {i: [j for j, first in twins.items() if first == i] for i in kept}
+        wanted = [*kept, *(j for others in also.values() for j in others)]
+        traces = self.store.by_number([int(work.n[found[i].slot]) for i in wanted])
+        at = {i: traces.get(int(work.n[found[i].slot])) for i in wanted}
+        hits = []
+        for i in kept:
+            trace, s = at[i], found[i]
+            if trace is not None:
+                others = tuple(other.id for j in also[i] if (other := at[j]) is not None)
+                hits.append(Hit(trace, s.score, s.retention, s.parts, s.importance, self.weights.fading, others))
         return hits
+
+    def _twins(self, work: WorkingSet, found: Sequence[Scored]) -> dict[int, int]:
+        """Which results say the same as an earlier one: near in meaning, and with the same content words."""
+        windows = work.windows(np.array([s.slot for s in found], dtype=np.int64))
+        have = [i for i, one in enumerate(windows) if len(one)]
+        if len(have) < 2:
+            return {}
+        first = np.stack([windows[i][0] for i in have])
+        pairs = np.argwhere(np.triu(first @ first.T, 1) >= DUPLICATE)
+        texts: dict[int, str] = {}
+        if len(pairs):
+            ns = {i: int(work.n[found[i].slot]) for i in have}
+            traces = self.store.by_number([ns[have[x]] for x in np.unique(pairs)])
+            texts = {i: traces[n].text for i, n in ns.items() if n in traces}
+        twins: dict[int, int] = {}
+        for a, b in ((have[x], have[y]) for x, y in pairs.tolist()):
+            if a not in twins and b not in twins and a in texts and b in texts and same_words(texts[a], texts[b]):
+                twins[b] = a
+        return twins
 
     # -- the index of large spaces ----------------------------------------------------------------------------
 
@@ -253,15 +266,3 @@ class Engine:
         with self._lock:
             self._work.clear()
             self.store.close()
-
-
-def _twin(kept: Iterable[Floats], windows: Floats) -> int | None:
-    """Which kept hit says the same: every window of the text has its like there, and the other way round."""
-    if not len(windows):
-        return None
-    for i, other in enumerate(kept):
-        if len(other) == len(windows):
-            similarity = other @ windows.T
-            if min(similarity.max(axis=0).min(), similarity.max(axis=1).min()) >= DUPLICATE:
-                return i
-    return None

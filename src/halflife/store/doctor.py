@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from halflife.errors import InvalidInput, StoreError
+from halflife.errors import HalflifeError, InvalidInput
 from halflife.store import history, leftovers
 from halflife.store.connection import MEMORY, Database
 from halflife.store.diagnosis import Diagnosis, Finding
@@ -126,7 +126,7 @@ class _Doctor:
         for name, check in checks:
             try:
                 found = [finding for finding in check() if finding.level != "ok" or finding.count]
-            except (StoreError, sqlite3.Error) as error:
+            except (HalflifeError, sqlite3.Error) as error:
                 found = [Finding("error", f"{name} cannot be read ({error})", advice=self._salvage)]
             yield from found or [Finding("ok", name)]
 
@@ -181,7 +181,8 @@ class _Doctor:
         """Of memories that say the same in one space, the first stays."""
         doubles = db.execute(
             "SELECT n FROM trace WHERE status <> 'retired' AND EXISTS (SELECT 1 FROM trace AS first "
-            "WHERE first.n < trace.n AND first.space = trace.space AND first.digest = trace.digest AND first.status <> 'retired')"
+            "WHERE first.n < trace.n AND first.space = trace.space AND first.digest = trace.digest "
+            "AND first.status <> 'retired')"
         ).fetchall()
         if doubles:
             op = self._begin(db, "said twice", len(doubles))
@@ -249,6 +250,7 @@ class _Doctor:
         lawful: list[tuple[str, str, Any]] = [
             ("kind", f"kind IN {KINDS}", "text"),
             ("status", f"status IN {STATUSES}", "active"),
+            ("role", "role IS NULL OR (typeof(role) = 'text' AND trim(role) <> '')", None),
             ("recorded_at", finite("recorded_at"), self.now),
             ("at", finite("at"), self.now),
             ("last_used", finite("last_used"), self.now),
@@ -290,15 +292,9 @@ class _Doctor:
             yield Finding("error", "older versions that cannot be read", len(lost), self.repair, self._again)
 
     def _derived(self) -> Iterator[Finding]:
-        wrong, unreadable = [], []
-        for n, kind, role, raw, payload, digest, terms in self._contents():
-            try:
-                draft = Draft(raw.decode(), 0.0, kind=kind, role=role, payload=payload)
-            except (UnicodeDecodeError, InvalidInput):
-                unreadable.append((n, raw))
-                continue
-            if (draft.digest(), term_ids(draft.text).tobytes()) != (digest, terms):
-                wrong.append(n)
+        found = list(mismatched(self.store))
+        unreadable = [(n, raw) for n, _, raw, is_text in found if not is_text]
+        wrong = [n for n, _, _, is_text in found if is_text]
         if unreadable:
             if self.repair:
                 with self.db.write() as db:
@@ -317,17 +313,8 @@ class _Doctor:
             yield Finding("error", "traces whose words or digest are not those of their text", len(wrong), self.repair,
                           self._again)  # fmt: skip
 
-    def _contents(self) -> Iterator[tuple[Any, ...]]:
-        last = 0
-        while rows := self.db.all(
-            "SELECT n, kind, role, CAST(text AS BLOB), data, digest, terms FROM trace LEFT JOIN payload USING (n) "
-            "WHERE n > ? ORDER BY n LIMIT 512", last,
-        ):  # fmt: skip
-            yield from rows
-            last = rows[-1][0]
-
     def _rewrite(self, db: sqlite3.Connection, op: int, n: int) -> None:
-        """Make words and digest anew, in a way that other readers notice; what then says the same as another retires."""
+        """Make words and digest anew, so that other readers notice. What then says the same as another retires."""
         (text,) = db.execute("SELECT text FROM trace WHERE n = ?", (n,)).fetchone()
         try:
             history.modify(db, op, n, {"text": text})
@@ -373,6 +360,24 @@ class _Doctor:
         if bare and known:
             yield Finding("warning", "texts without a vector, found by their words alone", bare,
                           advice=f"run: halflife reembed --db {self.store.path}")  # fmt: skip
+
+
+def mismatched(store: SqliteStore) -> Iterator[tuple[int, str, bytes, bool]]:
+    """Traces whose words or digest are not those of their text: number, id, the bytes, and whether these are text."""
+    last = 0
+    while rows := store.db.all(
+        "SELECT n, id, kind, role, CAST(text AS BLOB), data, digest, terms FROM trace LEFT JOIN payload USING (n) "
+        "WHERE n > ? ORDER BY n LIMIT 512", last,
+    ):  # fmt: skip
+        last = rows[-1][0]
+        for n, id, kind, role, raw, payload, digest, terms in rows:
+            try:
+                draft = Draft(raw.decode(), 0.0, kind=kind, role=role, payload=payload)
+            except (UnicodeDecodeError, InvalidInput):
+                yield n, id, raw, False
+                continue
+            if (draft.digest(), term_ids(draft.text).tobytes()) != (digest, terms):
+                yield n, id, raw, True
 
 
 def _is_object(text: bytes) -> bool:

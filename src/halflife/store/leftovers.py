@@ -65,7 +65,7 @@ def _belongs(store: SqliteStore, path: Path) -> bool:
         return False
     if store.db.one("SELECT 1 FROM space WHERE id = ?", space) is None:
         return False
-    return path.suffix == ".json" or not _holds_forgotten(store, index, space)
+    return not _holds_forgotten(store, index, space)
 
 
 def _holds_forgotten(store: SqliteStore, index: Path, space: int) -> bool:

@@ -89,8 +89,23 @@ class _Fetched:
         return np.asarray(self.parts.sum(axis=0))
 
 
+def _time(work: WorkingSet, question: Question, weights: Weights) -> NDArray[np.float64]:
+    """What the time named in a question gives to each slot."""
+    if question.period is None:
+        return np.zeros(len(work))
+    start, end = question.period
+    at = work.column("at")
+    return np.where((at >= start) & (at < end), weights.time, 0.0)
+
+
+def _visible(work: WorkingSet, question: Question) -> NDArray[np.bool_]:
+    return work.alive if question.allowed is None else work.alive & question.allowed
+
+
 class _Exact:
     """The three first parts of every slot."""
+
+    floor = 0.0
 
     def __init__(self, work: WorkingSet, question: Question, weights: Weights) -> None:
         n = len(work)
@@ -99,13 +114,10 @@ class _Exact:
             self.parts[0] = weights.semantic * work.similarity(question.vector)
         if question.terms is not None and (top := work.text.upper_bound(question.terms)) > 0:
             self.parts[1] = (weights.keyword / top) * work.text.scores(question.terms, n)
-        if question.period is not None:
-            start, end = question.period
-            at = work.column("at")
-            self.parts[2] = weights.time * ((at >= start) & (at < end))
-        self.visible = work.alive if question.allowed is None else work.alive & question.allowed
+        self.parts[2] = _time(work, question, weights)
+        self.visible = _visible(work, question)
         self.relevance = np.where(self.visible, self.parts.sum(axis=0), 0.0)
-        self._ceiling = lambda now: work.ceiling(now, weights.fading)
+        self._work, self._fading = work, weights.fading
 
     def anchors(self, count: int) -> _Fetched:
         best = _largest(self.relevance, count)
@@ -113,7 +125,7 @@ class _Exact:
 
     def fetch(self, now: float) -> Iterator[_Fetched]:
         """More and more candidates, by relevance times the ceiling of their weight."""
-        upper = np.where(self.visible, self.relevance * self._ceiling(now), -np.inf)
+        upper = np.where(self.visible, self.relevance * self._work.ceiling(now, self._fading), -np.inf)
         total, count = int(self.visible.sum()), 64
         while True:
             best = _largest(upper, min(count, total))
@@ -123,72 +135,106 @@ class _Exact:
                 return
             count *= 4
 
+    def parts_of(self, slots: Ints) -> NDArray[np.float64]:
+        """The three first parts of these slots."""
+        return self.parts[:, slots]
+
     def _pick(self, slots: Ints, unseen: float) -> _Fetched:
-        return _Fetched(slots, self.parts[:, slots], unseen)
+        return _Fetched(slots, self.parts_of(slots), unseen)
 
 
 class _Nearest:
-    """Candidates from the approximate index, from the vectors that are newer than it, and from the words."""
+    """Candidates from the approximate index, from the vectors that are newer than it, and from the words.
 
-    limit = 4096
+    What the index has not returned is at most as similar as the last it has. The words of every trace are known,
+    so that adds up to a bound for each unseen trace; those whose bound is above the k-th score are looked at too.
+    """
+
+    first, limit, crowd = 64, 4096, 2048
 
     def __init__(self, work: WorkingSet, question: Question, weights: Weights) -> None:
         assert work.approximate is not None
         assert question.vector is not None
-        self.work, self.vector, self.weights = work, question.vector, weights
-        self.keyword: NDArray[np.floating] = np.zeros(0)
+        self.work, self.index, self.vector, self.weights = work, work.approximate, question.vector, weights
+        self.keyword: NDArray[np.floating] = np.zeros(len(work), dtype=np.float32)
         if question.terms is not None and (top := work.text.upper_bound(question.terms)) > 0:
             self.keyword = (weights.keyword / top) * work.text.scores(question.terms, len(work))
-        self.newer: NDArray[np.floating] = (
-            work.vectors.scores(question.vector, len(work)) if len(work.vectors) else np.zeros(0)
-        )
-        self._memo: dict[int, _Fetched] = {}
+        self.time = _time(work, question, weights)
+        self.visible = _visible(work, question)
+        self.newer = work.vectors.scores(question.vector, len(work)) if len(work.vectors) else None
+        self.floor = 0.0
+        self._known: dict[int, float] = {}
+        self._none = np.zeros((1, work.dim), dtype=np.float32)
+        self._near: tuple[int, Ints, Floats, float] | None = None
 
     def anchors(self, count: int) -> _Fetched:
-        found = self.candidates(count)
-        best = _largest(found.relevance, count)
-        return _Fetched(found.slots[best], found.parts[:, best], 0.0)
+        slots = self._start(max(count, self.first))
+        parts = self.parts_of(slots)
+        best = _largest(parts.sum(axis=0), count)
+        return _Fetched(slots[best], parts[:, best], 0.0)
 
     def fetch(self, now: float) -> Iterator[_Fetched]:
-        heaviest = float(np.max(self.work.ceiling(now, self.weights.fading), where=self.work.alive, initial=0.0))
-        count = 64
+        """More and more candidates. Between two of them the caller sets `floor`, the k-th score so far."""
+        ceiling = self.work.ceiling(now, self.weights.fading)
+        count = self.first
         while count <= self.limit:
-            found = self.candidates(count)
-            yield _Fetched(found.slots, found.parts, found.unseen * heaviest)
+            slots = self._start(count)
+            upper = self._upper() * ceiling
+            upper[~self.visible] = 0.0
+            upper[slots] = 0.0
+            yield _Fetched(slots, self.parts_of(slots), float(upper.max(initial=0.0)))
+            rest = np.flatnonzero(upper > self.floor)
+            if len(rest) <= self.crowd:
+                slots = np.concatenate([slots, rest])
+                yield _Fetched(slots, self.parts_of(slots), 0.0)
             count *= 4
 
-    def candidates(self, count: int) -> _Fetched:
-        if count not in self._memo:
-            self._memo[count] = self._candidates(count)
-        return self._memo[count]
+    def _start(self, count: int) -> Ints:
+        """The nearest, and the best by words and among the newer."""
+        slots, _ = self._nearest(count)
+        more = [_best_of(values, count) for values in (self.keyword, self.newer) if values is not None]
+        slots = np.unique(np.concatenate([slots, *more]))
+        return slots[self.visible[slots]]
 
-    def _candidates(self, count: int) -> _Fetched:
-        work = self.work
-        ns, similarity = work.approximate.search(self.vector, count)  # type: ignore[union-attr]
-        near = np.array([work.slot_of.get(n, -1) for n in ns.tolist()], dtype=np.int64)
-        good = near >= 0
-        good[good] &= work.covered[near[good]]
-        far = float(similarity[-1]) if len(similarity) >= count else 0.0
-        known = dict(zip(near[good].tolist(), similarity[good].tolist(), strict=True))
-        by_word, word_rest = _best_of(self.keyword, count)
-        newer, newer_rest = _best_of(self.newer, count)
-        slots = np.unique(np.concatenate([near[good], by_word, newer]))
-        slots = slots[work.alive[slots]]
+    def _nearest(self, count: int) -> tuple[Ints, Floats]:
+        if self._near is None or self._near[0] != count:
+            ns, similarity = self.index.search(self.vector, count)
+            far = float(similarity[-1]) if len(ns) == count else 0.0
+            slots = self.work.slots_of(ns)
+            good = slots >= 0
+            good[good] = self.work.covered[slots[good]]
+            self._near = (count, slots[good], similarity[good], max(far, 0.0))
+            self._known.update(zip(slots[good].tolist(), similarity[good].tolist(), strict=True))
+        return self._near[1], self._near[2]
+
+    def _upper(self) -> NDArray[np.float64]:
+        """No relevance is above this (leaving out what anchors give)."""
+        assert self._near is not None
+        similarity = np.full(len(self.work), self._near[3])
+        if self.newer is not None:
+            own = ~self.work.covered
+            similarity[own] = self.newer[own]
+        return self.weights.semantic * similarity + self.keyword + self.time
+
+    def parts_of(self, slots: Ints) -> NDArray[np.float64]:
+        """The three first parts of these slots."""
         parts = np.zeros((3, len(slots)))
-        parts[0] = self.weights.semantic * self._similarity(slots, known)
-        if len(self.keyword):
-            parts[1] = self.keyword[slots]
-        return _Fetched(slots, parts, self.weights.semantic * max(far, newer_rest, 0.0) + word_rest)
+        parts[0] = self.weights.semantic * np.maximum(self._similarity(slots), 0.0)
+        parts[1] = self.keyword[slots]
+        parts[2] = self.time[slots]
+        return parts
 
-    def _similarity(self, slots: Ints, known: dict[int, float]) -> Floats:
-        out = np.array([known.get(slot, -1.0) for slot in slots.tolist()], dtype=np.float32)
-        missing = np.flatnonzero((out < 0) & self.work.covered[slots])
+    def _similarity(self, slots: Ints) -> NDArray[np.float64]:
+        out = np.array([self._known.get(slot, np.nan) for slot in slots.tolist()])
+        covered = self.work.covered[slots]
+        missing = np.flatnonzero(np.isnan(out) & covered)
         if len(missing):
-            out[missing] = self.work.approximate.similarity(self.work.n[slots[missing]], self.vector)  # type: ignore[union-attr]
-        if len(self.newer):
-            own = ~self.work.covered[slots]
-            out[own] = self.newer[slots[own]]
-        return np.maximum(out, 0.0)
+            windows = [one if len(one) else self._none for one in self.work.windows(slots[missing])]
+            starts = np.cumsum([0, *(len(one) for one in windows[:-1])])
+            out[missing] = np.maximum.reduceat(np.concatenate(windows) @ self.vector, starts)
+        self._known.update(zip(slots[missing].tolist(), out[missing].tolist(), strict=True))
+        out[~covered] = 0.0 if self.newer is None else self.newer[slots[~covered]]
+        return out
 
 
 def rank(work: WorkingSet, question: Question, k: int, now: float, weights: Weights | None = None) -> list[Scored]:
@@ -199,12 +245,7 @@ def rank(work: WorkingSet, question: Question, k: int, now: float, weights: Weig
     weights = weights or Weights()
     if k <= 0 or not len(work):
         return []
-    if (
-        work.approximate is not None
-        and question.vector is not None
-        and question.period is None
-        and question.allowed is None
-    ):
+    if work.approximate is not None and question.vector is not None:
         found = _search(work, _Nearest(work, question, weights), question, k, now, weights)
         if found is not None:
             return found
@@ -224,6 +265,7 @@ def _search(
         score = parts.sum(axis=0) * retention**weights.fading * importance
         order = np.lexsort((-work.n[slots], -score))[:k]
         full = len(order) == k and score[order[-1]] > 0
+        source.floor = float(score[order[-1]]) if full else 0.0
         if (full and score[order[-1]] >= fetched.unseen) or fetched.unseen <= 0:
             return [
                 Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]),
@@ -266,19 +308,9 @@ def _with_spread(
     if len(reached):
         reached = reached[work.alive[reached]]
         slots = np.concatenate([slots, reached])
-        base = np.concatenate([base, _parts_of(source, reached)], axis=1)
+        base = np.concatenate([base, source.parts_of(reached)], axis=1)
     extra = np.array([spread.get(slot, (0.0, 0.0)) for slot in slots.tolist()]).reshape(-1, 2).T
     return slots, np.concatenate([base, extra])
-
-
-def _parts_of(source: _Exact | _Nearest, slots: Ints) -> NDArray[np.float64]:
-    if isinstance(source, _Exact):
-        return source.parts[:, slots]
-    parts = np.zeros((3, len(slots)))
-    parts[0] = source.weights.semantic * source._similarity(slots, {})
-    if len(source.keyword):
-        parts[1] = source.keyword[slots]
-    return parts
 
 
 def brute_force(
@@ -313,10 +345,9 @@ def _largest(values: NDArray[np.float64], count: int) -> Ints:
     return np.concatenate([above, ties[len(ties) - (count - len(above)) :]])
 
 
-def _best_of(values: NDArray[np.floating], count: int) -> tuple[Ints, float]:
-    """The `count` largest positive values, and what none of the rest exceeds."""
+def _best_of(values: NDArray[np.floating], count: int) -> Ints:
+    """Positions of the `count` largest positive values."""
     positive = np.flatnonzero(values > 0)
     if len(positive) <= count:
-        return positive, 0.0
-    best = positive[np.argpartition(values[positive], -count)[-count:]]
-    return best, float(values[best].min())
+        return positive
+    return positive[np.argpartition(values[positive], -count)[-count:]]

@@ -163,3 +163,12 @@ def query_ids(text: str) -> NDArray[np.uint32]:
     words = _words(text, True)
     words = [word for word in words if word not in STOP_WORDS] or words
     return np.array(sorted({_TERM_IDS[word] for word in words}), dtype=np.uint32)
+
+
+def same_words(a: str, b: str) -> bool:
+    """Whether two texts differ in function words and punctuation at most: not in a number, a name or a negation.
+
+    >>> same_words("The flight is at 5.", "Flight at 5"), same_words("The flight is at 5.", "The flight is at 6.")
+    (True, False)
+    """
+    return bool(np.array_equal(query_ids(a), query_ids(b)))

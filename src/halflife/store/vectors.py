@@ -82,24 +82,17 @@ class ExactVectors:
         self._single = self._single and bool((windows[have] == 1).all())
         self._matrix.extend(np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(-1, self.dim))
 
-    def scores(self, query: Floats, n: int) -> Floats:
-        """The similarity of each of `n` slots: its best window, 0 where that is negative or there is none."""
-        out = np.zeros(n, dtype=np.float32)
-        if len(self):
-            similarity = self._matrix.array @ query
-            if not self._single:
-                similarity = np.maximum.reduceat(similarity, self._starts.array)
-            out[self.slots] = np.maximum(similarity, 0.0)
-        return out
+    def scores(self, queries: Floats, n: int) -> Floats:
+        """The similarity of each of `n` slots to queries [q, dim] (or one [dim]): [q, n] (or [n]).
 
-    def scores_of(self, queries: Floats, n: int) -> Floats:
-        """The same for several queries [q, dim] at once: [q, n]."""
-        out = np.zeros((len(queries), n), dtype=np.float32)
+        That of its best window; 0 where it is negative or there is none.
+        """
+        out = np.zeros((*queries.shape[:-1], n), dtype=np.float32)
         if len(self):
             similarity = queries @ self._matrix.array.T
             if not self._single:
-                similarity = np.maximum.reduceat(similarity, self._starts.array, axis=1)
-            out[:, self.slots] = np.maximum(similarity, 0.0)
+                similarity = np.maximum.reduceat(similarity, self._starts.array, axis=-1)
+            out[..., self.slots] = np.maximum(similarity, 0.0)
         return out
 
 
@@ -166,14 +159,6 @@ class Approximate:
         found = cast(BatchMatches, self.index.search(queries, count))
         for keys, distances, size in zip(found.keys, found.distances, found.counts, strict=True):
             yield keys[:size].astype(np.int64), (1.0 - distances[:size]).astype(np.float32)
-
-    def similarity(self, keys: Ints, query: Floats) -> Floats:
-        """The similarity of traces that are in the index."""
-        out = np.zeros(len(keys), dtype=np.float32)
-        for i, vectors in enumerate(cast("Sequence[Floats | None]", self.index.get(keys.astype(np.uint64)))):
-            if vectors is not None:
-                out[i] = float(np.max(np.atleast_2d(vectors).astype(np.float32) @ query))
-        return out
 
     def __len__(self) -> int:
         return len(self.index)

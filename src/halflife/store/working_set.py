@@ -61,7 +61,9 @@ class WorkingSet:
         self._ceiling_of = (np.inf, 0.0)
         self.text = TextIndex()
         self.vectors = ExactVectors(dim)
+        self._behind: ExactVectors | None = None  # the vectors that the approximate index covers, once needed
         self.slot_of: dict[int, int] = {}
+        self._ascending = True  # numbers rise with slots, until a trace gets a new version
         self._sessions: list[str | None] = []
         self._neighbours: NDArray[np.int64] | None = None
         self._links: tuple[int, dict[int, list[tuple[int, float]]]] | None = None
@@ -105,6 +107,7 @@ class WorkingSet:
         first = self._n.size
         ns = feed.n[fresh]
         slots = np.arange(first, first + len(ns))
+        self._ascending = self._ascending and (not first or int(ns[0]) > int(self.n[-1]))
         self._n.extend(ns)
         self._alive.extend(np.ones(len(ns), dtype=np.bool_))
         blobs = list(feed.vectors)
@@ -123,6 +126,15 @@ class WorkingSet:
         if self.dim:
             self.vectors.add(slots, blobs)
         self._neighbours = self._links = None
+
+    def slots_of(self, ns: Ints) -> Ints:
+        """The slots of traces by number, -1 for one that is not here."""
+        if not self._ascending:
+            return np.array([self.slot_of.get(n, -1) for n in ns.tolist()], dtype=np.int64)
+        at = np.minimum(np.searchsorted(self.n, ns), max(len(self) - 1, 0))
+        if not len(self):
+            return np.full(len(ns), -1, dtype=np.int64)
+        return np.where((self.n[at] == ns) & self.alive[at], at, -1)
 
     # -- what a search reads ----------------------------------------------------------------------------------
 
@@ -199,10 +211,23 @@ class WorkingSet:
         return [(int(s), to, weight) for s in slots for to, weight in self._links[1].get(int(s), ())]
 
     def similarity(self, query: Floats) -> Floats:
-        """The similarity of every slot, exactly: reads the vectors that only the approximate index covers."""
+        """The similarity of every slot, exactly."""
+        return cast(Floats, self.similarities(query[None, :])[0])
+
+    def similarities(self, queries: Floats) -> Floats:
+        """The same for several queries [q, dim]: [q, slots]. Reads the vectors that only the index has, once."""
+        out = self.vectors.scores(queries, len(self))
         if self.covered.any():
-            self._uncover()
-        return self.vectors.scores(query, len(self))
+            out += self._read_covered().scores(queries, len(self))  # a slot is in one of the two
+        return out
+
+    def _read_covered(self) -> ExactVectors:
+        if self._behind is None:
+            slots = np.flatnonzero(self.covered)
+            data = self.store.vector_bytes(self.n[slots])
+            self._behind = ExactVectors(self.dim)
+            self._behind.add(slots, [data.get(n, b"") for n in self.n[slots].tolist()])
+        return self._behind
 
     def nearest(self, slots: Ints, count: int) -> Iterator[tuple[int, Ints, Floats]]:
         """For each slot the nearest other living slots, by the first window of its text: slot, others, similarity."""
@@ -221,24 +246,16 @@ class WorkingSet:
     def _nearest_many(self, queries: Floats, count: int) -> Iterator[tuple[Ints, Floats]]:
         if self.approximate is not None and not len(self.vectors):
             for ns, similarity in self.approximate.search_many(queries, count):
-                slots = np.array([self.slot_of.get(n, -1) for n in ns.tolist()], dtype=np.int64)
+                slots = self.slots_of(ns)
                 yield slots[slots >= 0], similarity[slots >= 0]
             return
-        if self.covered.any():
-            self._uncover()
-        scores = self.vectors.scores_of(queries, len(self))
+        scores = self.similarities(queries)
         scores[:, ~self.alive] = 0.0
         count = min(count, scores.shape[1])
         best = np.argpartition(scores, -count, axis=1)[:, -count:]
         for row, slots in zip(scores, best, strict=True):
             order = slots[np.argsort(-row[slots], kind="stable")]
             yield order, row[order]
-
-    def _uncover(self) -> None:
-        slots = np.flatnonzero(self.covered & self.alive)
-        data = self.store.vector_bytes(self.n[slots])
-        self.vectors.add(slots, [data.get(int(n), b"") for n in self.n[slots]])
-        self.covered[:] = False
 
     def windows(self, slots: Ints) -> list[Floats]:
         """The stored vectors of a few slots."""
@@ -251,6 +268,6 @@ class WorkingSet:
 def allowed_slots(work: WorkingSet, ns: Ints) -> NDArray[np.bool_]:
     """Which slots a filter lets through, from the numbers of its traces."""
     mask = np.zeros(len(work), dtype=np.bool_)
-    slots = [work.slot_of[n] for n in ns.tolist() if n in work.slot_of]
-    mask[slots] = True
+    slots = work.slots_of(ns)
+    mask[slots[slots >= 0]] = True
     return mask
