@@ -34,6 +34,7 @@ from halflife.store.working_set import WorkingSet, allowed_slots
 APPROXIMATE_FROM = 20_000  # vectors in a space from which HNSW beats the exact product (benchmarks/engine.py)
 DUPLICATE = 0.97  # cosine above which two hits say the same
 SPACES_IN_MEMORY = 64
+EMBED_AT_ONCE = 256  # windows; sorted by length within, so that little is padding
 
 Clock = Callable[[], float]
 Progress = Callable[[int, int], None]
@@ -61,29 +62,13 @@ class Engine:
         self.weights = weights or Weights()
         self._work: OrderedDict[tuple[str, tuple[Status, ...]], WorkingSet] = OrderedDict()
         self._lock = threading.RLock()
-        known = store.embedder()
-        if known is not None and known != (embedder.fingerprint, embedder.dim):
-            raise EmbedderMismatch(
-                f"{store.path} was made with the embedder {known[0]} ({known[1]} dimensions); "
-                f"this one is {embedder.fingerprint} ({embedder.dim} dimensions).",
-                f"Open it with the first, or convert it: halflife reembed --db {store.path}",
-            )
+        store.require(embedder.fingerprint, embedder.dim)
 
     # -- writing ----------------------------------------------------------------------------------------------
 
     def embed(self, texts: Sequence[str], progress: Progress | None = None) -> list[Floats]:
         """The vectors of texts, [windows, dim] each: long texts are embedded in windows, never cut."""
-        windows = [self.embedder.split(text) for text in texts]
-        flat = [window for parts in windows for window in parts]
-        step = 256
-        done: list[Floats] = []
-        for start in range(0, len(flat), step):
-            done.append(self.embedder.embed(flat[start : start + step]))
-            if progress:
-                progress(min(start + step, len(flat)), len(flat))
-        matrix = np.concatenate(done) if done else np.zeros((0, self.embedder.dim), dtype=np.float32)
-        ends = np.cumsum([len(parts) for parts in windows]).tolist()
-        return [matrix[end - len(parts) : end] for end, parts in zip(ends, windows, strict=True)]
+        return embed_windows(self.embedder, texts, progress)
 
     def write(
         self,
@@ -133,9 +118,9 @@ class Engine:
         with self._lock:
             key = (space.name, statuses)
             work = self._work.get(key)
-            known = self.store.embedder()
-            if work is None or (known and (work.dim != known[1] or self._worn(work))):
-                dim = known[1] if known else 0
+            self.store.require(self.embedder.fingerprint, self.embedder.dim)
+            dim = 0 if self.store.embedder() is None else self.embedder.dim
+            if work is None or work.dim != dim or self._worn(work):
                 approximate = self.approximate(space) if statuses == ("active",) else None
                 work = WorkingSet(self.store, space, dim, statuses=statuses, approximate=approximate)
                 self._work[key] = work
@@ -266,3 +251,33 @@ class Engine:
         with self._lock:
             self._work.clear()
             self.store.close()
+
+
+def embed_windows(embedder: Embedder, texts: Sequence[str], progress: Progress | None = None) -> list[Floats]:
+    """The vectors of texts, [windows, dim] each. `progress(done, total)` counts windows."""
+    windows = [embedder.split(text) for text in texts]
+    flat = [window for parts in windows for window in parts]
+    done: list[Floats] = []
+    for start in range(0, len(flat), EMBED_AT_ONCE):
+        done.append(embedder.embed(flat[start : start + EMBED_AT_ONCE]))
+        if progress:
+            progress(min(start + EMBED_AT_ONCE, len(flat)), len(flat))
+    matrix = np.concatenate(done) if done else np.zeros((0, embedder.dim), dtype=np.float32)
+    ends = np.cumsum([len(parts) for parts in windows]).tolist()
+    return [matrix[end - len(parts) : end] for end, parts in zip(ends, windows, strict=True)]
+
+
+def reembed_store(store: SqliteStore, embedder: Embedder, progress: Progress | None = None) -> int:
+    """Replace every vector of a store by those of another embedder."""
+    total = int(store.db.one("SELECT count(*) FROM trace WHERE text <> ''") or 0)
+    done = 0
+
+    def embed(texts: Sequence[str]) -> list[Floats]:
+        nonlocal done
+        vectors = embed_windows(embedder, texts)
+        done += len(texts)
+        if progress:
+            progress(done, total)
+        return vectors
+
+    return store.reembed(embedder.fingerprint, embedder.dim, embed, time.time())

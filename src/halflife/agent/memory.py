@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from halflife.agent import consolidate as sleep
 from halflife.agent import transfer
 from halflife.agent.context import Context, pack
-from halflife.agent.engine import Clock, Engine, Progress
+from halflife.agent.engine import Clock, Engine, Progress, reembed_store
 from halflife.agent.forget import ForgetPlan, plan_forget
 from halflife.agent.hit import Hit
 from halflife.agent.items import Content, Item, as_items, drafts
@@ -466,12 +466,18 @@ class Memory:
         """Check the store; with `repair`, mend what can be mended."""
         return doctor.examine(self.engine.store, repair)
 
-    def reembed(self, progress: Progress | None = None) -> int:
-        """Replace the vectors of a store made with another embedder; see `Memory.convert`."""
-        embedder = self.engine.embedder
-        return self.engine.store.reembed(
-            embedder.fingerprint, embedder.dim, lambda texts: self.engine.embed(texts, progress), self.engine.clock()
-        )
+    @staticmethod
+    def reembed(
+        path: str | Path,
+        embedder: str | Embedder | Callable[[Sequence[str]], Any] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Give a store another embedder: every vector is made anew, in one transaction. Returns how many texts.
+
+        `progress(done, total)` counts texts.
+        """
+        with SqliteStore(path, law=FSRS6(), must_exist=True) as store:
+            return reembed_store(store, resolve_embedder(embedder), progress)
 
     def backup(self, target: str | Path) -> None:
         """Copy the memory to a new file while it is in use."""

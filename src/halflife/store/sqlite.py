@@ -83,14 +83,17 @@ class SqliteStore:
 
     def bind(self, fingerprint: str, dim: int) -> None:
         """Remember the embedder at the first use; refuse another one later. Raises `EmbedderMismatch`."""
-        known = self.embedder()
-        if known is None:
+        if self.embedder() is None:
             with self.db.write() as db:
                 db.execute("INSERT OR IGNORE INTO meta VALUES ('embedder', ?)", (f"{fingerprint}|{dim}",))
-            known = self.embedder()
-        if known != (fingerprint, dim):
+        self.require(fingerprint, dim)
+
+    def require(self, fingerprint: str, dim: int) -> None:
+        """Refuse an embedder other than the store's. Raises `EmbedderMismatch`."""
+        known = self.embedder()
+        if known is not None and known != (fingerprint, dim):
             raise EmbedderMismatch(
-                f"{self.path} was made with the embedder {known[0]} ({known[1]} dimensions); "  # type: ignore[index]
+                f"{self.path} was made with the embedder {known[0]} ({known[1]} dimensions); "
                 f"this one is {fingerprint} ({dim} dimensions).",
                 f"Open it with the first, or convert it: halflife reembed --db {self.path}",
             )
