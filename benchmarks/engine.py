@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from data import Corpus, prepare
-from measure import Plan, Remote, cold, exact_top, fsync_seconds, machine, recall, versions
+from measure import CUES, Plan, Remote, cold, exact_top, fsync_seconds, machine, recall, versions
 from peers import SYSTEMS
 from report import markdown
 
@@ -99,7 +99,7 @@ def run_size(size: int, names: list[str], corpus: Corpus, plan: Plan) -> dict[st
                 row[f"{kind}_recall"] = recall(done[0].found, scores, bar)
                 row[f"{kind}_searches"] = sum(len(block.seconds) for block in done)
         for name, block in field.each("cues", "searches", "hybrid", "cues").items():
-            field.result[name]["cue_hit"] = float(np.mean([i in rows for i, rows in enumerate(block.found)]))
+            field.result[name]["cue_hit"] = float(np.mean([i in found for i, found in enumerate(block.found[:CUES])]))
         for name, total in field.each("close", "close").items():
             field.result[name]["bytes_per_memory"] = total / size
             if SYSTEMS[name].durable:
