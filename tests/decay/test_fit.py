@@ -116,6 +116,7 @@ def test_fsrs_keeps_its_weights_on_a_short_log_and_improves_them_on_a_long_one()
     assert isinstance(one, FSRS6)
     own = fit(one, log, own=True)
     assert own.log_loss == pytest.approx(found.log_loss)
+    assert found.predict(log) == pytest.approx(own.predict(log))
 
 
 def test_later_reviews_do_not_leak_into_a_fit() -> None:

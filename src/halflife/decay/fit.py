@@ -48,7 +48,7 @@ class Fit:
     law: the law with its fitted parameters.
     parameters: the k free parameters.
     log_likelihood: its maximum, over n reviews.
-    vector: the free parameters as the optimiser holds them.
+    vector: the free parameters as the optimiser holds them, relative to `start`, the law before the fit.
     """
 
     law: Law
@@ -56,6 +56,7 @@ class Fit:
     log_likelihood: float
     n: int
     vector: Array
+    start: Law
     free: tuple[str, ...] | None
     own: bool
     minimum: float
@@ -89,7 +90,7 @@ class Fit:
     def predict(self, reviews: Reviews) -> Array:
         """The probability of recall of each of `reviews.scored()`, from the history before it."""
         rows = reviews.scored(self.minimum)
-        return model(self.law, reviews, rows, self.free, self.own).predict(self.vector[None])[0]
+        return model(self.start, reviews, rows, self.free, self.own).predict(self.vector[None])[0]
 
 
 def fit(
@@ -121,7 +122,7 @@ def fit(
     starts: how many starts, at least 3 for a report.
     seed: of the scatter of the starts.
 
-    FSRS is fitted from its weights alone, with a prior around them, has Wald intervals (profiles would
+    FSRS is fitted from its weights alone, within the published bounds, has Wald intervals (profiles would
     take 42 refits of a replay), and keeps its weights under 512 reviews.
 
     Source: section 2 of the FSRS benchmark's method for the scored reviews; Venzon & Moolgavkar 1988 for
@@ -149,14 +150,12 @@ def fit(
     scattered = model_.starts(rng, 1 if fsrs else max(starts, 1))
     x, least = maximise(nll, scattered, model_.bounds, 40 if fsrs else 300, central=not fsrs)
     parameters = _parameters(model_, nll, x, least, intervals, not fsrs)
-    likelihood = float(model_.penalty(x[None])[0]) - least
-    return Fit(model_.law(x), parameters, likelihood, len(rows), x, free, own, minimum)
+    return Fit(model_.law(x), parameters, -least, len(rows), x, law, free, own, minimum)
 
 
 def _nll(model_: Model, y: Array) -> Nll:
     def nll(vectors: Array) -> Array:
-        fits = np.array([-log_likelihood(p, y).sum() for p in model_.predict(vectors)])
-        return fits + model_.penalty(vectors)
+        return np.array([-log_likelihood(p, y).sum() for p in model_.predict(vectors)])
 
     return nll
 

@@ -35,9 +35,9 @@ class HalfLifeRegression(ScaleLaw):
     """
 
     name: ClassVar[str] = "hlr"
-    bias: float = 0.0
-    right: float = 1.0
-    wrong: float = -0.5
+    bias: float = 0.1
+    right: float = 3.23
+    wrong: float = -1.88
     features: Literal["sqrt", "counts"] = "sqrt"
     shortest: float = 15.0 / 1440.0
     longest: float = 274.0

@@ -21,7 +21,6 @@ from halflife.decay.likelihood import Bounds
 from halflife.decay.reviews import Reviews, Rows, replay
 from halflife.errors import InvalidInput
 
-_PRIOR = 0.1
 STABILITY_TERMS = ("intercept", "right", "wrong", "streak")
 
 
@@ -91,10 +90,6 @@ class Model(Protocol):
         """Recall of each scored review, for each vector."""
         ...
 
-    def penalty(self, vectors: Array) -> Array:
-        """What a prior adds to the negative log-likelihood of each vector."""
-        ...
-
     def law(self, vector: Array) -> Law:
         """The law with fitted parameters."""
         ...
@@ -134,9 +129,6 @@ class _Own:
 
     def predict(self, vectors: Array) -> list[Array]:
         return [self._predicted] * len(vectors)
-
-    def penalty(self, vectors: Array) -> Array:
-        return np.zeros(len(vectors))
 
     def law(self, vector: Array) -> Law:
         return self._law
@@ -181,9 +173,6 @@ class _Shape:
     def predict(self, vectors: Array) -> list[Array]:
         return [self._one(vector) for vector in vectors]
 
-    def penalty(self, vectors: Array) -> Array:
-        return np.zeros(len(vectors))
-
     def natural(self, j: int, x: float) -> float:
         return x if j < self._shared else self._free[j - self._shared].outward(x)
 
@@ -198,12 +187,7 @@ class _Shape:
 
 
 class _Fsrs:
-    """All weights of FSRS, by replaying the log for many weight vectors at once.
-
-    A Gaussian prior around the weights given, with a deviation of `_PRIOR` of each weight, keeps them
-    near: one person's log does not identify 21 weights, and unpenalised they fit the training part and
-        fail the rest.
-    """
+    """All weights of FSRS within their published bounds, by replaying the log for many vectors at once."""
 
     def __init__(self, law: Any, reviews: Reviews, rows: Rows) -> None:
         self._law, self._reviews, self._rows = law, reviews, rows
@@ -217,10 +201,6 @@ class _Fsrs:
         noise = rng.normal(scale=0.1, size=(count, len(first)))
         noise[0] = 0.0
         return np.asarray(np.clip(first + noise, *self.bounds))
-
-    def penalty(self, vectors: Array) -> Array:
-        away = vectors - np.array(self._law.weights) / self._unit
-        return np.asarray(0.5 * ((away / _PRIOR) ** 2).sum(axis=1))
 
     def law(self, vector: Array) -> Law:
         fitted: Law = replace(self._law, weights=tuple((vector * self._unit).tolist()))
