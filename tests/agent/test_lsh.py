@@ -71,27 +71,30 @@ def test_centring_evens_out_the_buckets(vectors):
     assert centred < plain
 
 
-def recall(index, queries, k=5, probes=1):
-    exact = np.argsort(-(queries @ index.vectors.T), axis=1)[:, :k]
+def recall(index, vectors, queries, k=5, probes=1):
+    exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :k]
     found = [[hit.row for hit in index.search(q, k, probes)] for q in queries]
     return np.mean([len(set(a) & set(b)) / k for a, b in zip(exact, found, strict=True)])
 
 
 def scanned(index, queries, probes=1):
-    return np.mean([len(index.candidates(q, probes)) for q in queries]) / len(index.vectors)
+    return np.mean([len(index.candidates(q, probes)) for q in queries]) / len(index)
 
 
 def test_more_probes_and_more_tables_find_more_and_scan_more(vectors):
-    queries = unit(vectors[::40] + 0.4 * unit(np.random.default_rng(3).normal(size=(25, 64)))).astype(
-        np.float32
-    )
+    queries = unit(vectors[::40] + 0.4 * unit(np.random.default_rng(3).normal(size=(25, 64)))).astype(np.float32)
     one, four = LshIndex.centred(vectors, 16), LshIndex.centred(vectors, 16, n_tables=4)
-    assert recall(one, queries) < recall(one, queries, probes=4) < recall(one, queries, probes=16) == 1.0
-    assert recall(one, queries) < recall(four, queries)
+    assert (
+        recall(one, vectors, queries)
+        < recall(one, vectors, queries, probes=4)
+        < recall(one, vectors, queries, probes=16)
+        == 1.0
+    )
+    assert recall(one, vectors, queries) < recall(four, vectors, queries)
     assert scanned(one, queries) < scanned(one, queries, probes=4) < scanned(one, queries, probes=16) == 1.0
     # Better than looking at the same share of the store at random.
     for index in (one, four):
-        assert recall(index, queries) > scanned(index, queries)
+        assert recall(index, vectors, queries) > scanned(index, queries)
 
 
 def test_all_probes_are_exact_search(vectors):

@@ -76,7 +76,7 @@ class CrossPolytope:
             raise InvalidInput(f"The vectors have length {vectors.shape[1]}, not {self.dim}.")
         if self.mean is not None:
             vectors = vectors - self.mean
-        half = np.einsum("nd,tdh->nth", vectors, self.matrix, optimize=True)
+        half = np.stack([vectors @ table for table in self.matrix], axis=1)
         return np.concatenate([half, -half], axis=2)
 
     def buckets(self, x: ArrayLike) -> Rows:
@@ -98,10 +98,14 @@ class LshHit(NamedTuple):
 class LshIndex:
     """Vectors in their buckets, searched a few buckets at a time.
 
+    Each table keeps its own copy of the vectors, bucket after bucket, so that a bucket is scored where it lies:
+    gathering the rows of a bucket from one shared matrix costs more than the product that it saves.
+
     Parameters
     ----------
     vectors: shape [n, d], unit length for cosine scores.
     hashing: the hash function. `LshIndex.centred` makes one around the mean of the vectors.
+    buckets: of each vector in each table, shape [n, n_tables], where they are known already.
 
     >>> rng = np.random.default_rng(0)
     >>> vectors = rng.normal(size=(200, 16))
@@ -113,14 +117,14 @@ class LshIndex:
     True
     """
 
-    def __init__(self, vectors: ArrayLike, hashing: CrossPolytope) -> None:
-        self.vectors: Floats = np.asarray(vectors, dtype=np.float32).reshape(-1, hashing.dim)
+    def __init__(self, vectors: ArrayLike, hashing: CrossPolytope, buckets: Rows | None = None) -> None:
+        x: Floats = np.asarray(vectors, dtype=np.float32).reshape(-1, hashing.dim)
         self.hashing = hashing
-        buckets = (
-            hashing.buckets(self.vectors) if len(self.vectors) else np.zeros((0, hashing.n_tables), np.int64)
-        )
-        # For each table: rows sorted by bucket, and where each bucket starts among them.
+        if buckets is None:
+            buckets = hashing.buckets(x) if len(x) else np.zeros((0, hashing.n_tables), np.int64)
+        # For each table: rows sorted by bucket, their vectors, and where each bucket starts among them.
         self._rows = np.argsort(buckets, axis=0, kind="stable").T
+        self._vectors = [x[rows] for rows in self._rows]
         counts = [np.bincount(column, minlength=hashing.n_buckets) for column in buckets.T]
         self._starts = np.array([np.concatenate([[0], np.cumsum(count)]) for count in counts])
 
@@ -131,6 +135,9 @@ class LshIndex:
         if x.ndim != 2 or not len(x):
             raise InvalidInput(f"The vectors have shape {x.shape}.", "Pass at least one, as [n, d].")
         return cls(x, CrossPolytope(x.shape[1], n_buckets, n_tables, seed, x.mean(axis=0)))
+
+    def __len__(self) -> int:
+        return int(self._rows.shape[1])
 
     def sizes(self) -> Rows:
         """How many vectors lie in each bucket: shape [n_tables, n_buckets]."""
@@ -150,23 +157,49 @@ class LshIndex:
         probes: how many buckets of each table to look at, the likeliest first.
         at_least: go on to the next buckets until so many rows are found, or none is left.
         """
-        if probes < 1:
-            raise InvalidInput(f"probes is {probes}.", "Look at one bucket or more.")
-        order = self.hashing.probes(query)
-        found: Rows = np.zeros(0, np.int64)
-        for n in range(min(probes, self.hashing.n_buckets), self.hashing.n_buckets + 1):
-            parts = [self.rows(table, bucket) for table in range(len(order)) for bucket in order[table, :n]]
-            found = np.unique(np.concatenate(parts))
-            if len(found) >= at_least:
-                break
-        return found
+        opened = self._opened(query, probes, at_least)
+        return np.unique(np.concatenate([self.rows(table, bucket) for table, bucket in opened]))
 
     def search(self, query: ArrayLike, k: int, probes: int = 1) -> list[LshHit]:
         """The best k rows among the candidates, best first; ties go to the lower row.
 
         Buckets beyond `probes` are opened only when those hold fewer than k rows.
         """
-        rows = self.candidates(query, probes, at_least=min(k, len(self.vectors)))
-        scores = self.vectors[rows] @ np.asarray(query, dtype=np.float32)
-        best = np.argsort(-scores, kind="stable")[:k]
-        return [LshHit(int(rows[i]), float(scores[i])) for i in best]
+        x = np.asarray(query, dtype=np.float32)
+        opened = self._opened(x, probes, at_least=min(k, len(self)))
+        rows = np.concatenate([self.rows(table, bucket) for table, bucket in opened])
+        scores = np.concatenate([self._scores(table, bucket, x) for table, bucket in opened])
+        # A row stands at most once in each table, so the best k are among so many scores.
+        enough = k * self.hashing.n_tables
+        if 0 < enough < len(scores):
+            best = scores >= np.partition(scores, -enough)[-enough]
+            rows, scores = rows[best], scores[best]
+        order = np.lexsort((rows, -scores))
+        hits: dict[int, float] = {}
+        for row, score in zip(rows[order].tolist(), scores[order].tolist(), strict=True):
+            hits.setdefault(row, score)
+            if len(hits) >= k:
+                break
+        return [LshHit(row, score) for row, score in hits.items()][:k]
+
+    def _scores(self, table: int, bucket: int, query: Floats) -> Floats:
+        start, end = self._starts[table, bucket : bucket + 2]
+        return np.asarray(self._vectors[table][start:end] @ query)
+
+    def _opened(self, query: ArrayLike, probes: int, at_least: int) -> list[tuple[int, int]]:
+        """The buckets to look at, as (table, bucket)."""
+        if probes < 1:
+            raise InvalidInput(f"probes is {probes}.", "Look at one bucket or more.")
+        order = self.hashing.probes(query)
+        tables, last = range(len(order)), self.hashing.n_buckets
+        count = min(probes, last)
+        while count < last and self._found(order[:, :count]) < at_least:
+            count += 1
+        return [(table, int(bucket)) for table in tables for bucket in order[table, :count]]
+
+    def _found(self, order: Rows) -> int:
+        """How many different rows lie in these buckets of each table, shape [n_tables, probes]."""
+        if len(order) == 1:
+            return int(np.sum(self._starts[0, order[0] + 1] - self._starts[0, order[0]]))
+        parts = [self.rows(table, int(bucket)) for table, buckets in enumerate(order) for bucket in buckets]
+        return len(np.unique(np.concatenate(parts)))

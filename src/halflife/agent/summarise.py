@@ -1,0 +1,57 @@
+"""Short texts made of longer ones: by a language model, or from a text's own sentences.
+
+`TextModel` is all that a memory system asks of a language model; any client fits behind it. Without one, the
+summary of a text is the sentences nearest to its centre (Radev et al., "Centroid-based summarization of
+multiple documents", 2004), which says nothing that was not said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from halflife.agent.thoughts import sentences
+from halflife.llm.embedder import Embedder
+from halflife.store.trace import Trace
+
+
+@runtime_checkable
+class TextModel(Protocol):
+    """A language model: a prompt in, a text out."""
+
+    def complete(self, prompt: str) -> str:
+        """What the model answers to a prompt."""
+        ...
+
+
+def central(texts: Sequence[str], embedder: Embedder, count: int = 3) -> list[str]:
+    """The sentences nearest to the centre of all of them, in the order in which they stand.
+
+    Parameters
+    ----------
+    texts: what is to be summarised, in order.
+    embedder: gives the vectors of sentences and, as their mean, the centre.
+    count: how many sentences at most. A sentence that occurs twice counts once.
+
+    >>> from halflife.llm import HashEmbedder
+    >>> central(["Anna likes tea. It rains.", "Anna likes green tea."], HashEmbedder(), count=2)
+    ['Anna likes tea.', 'Anna likes green tea.']
+    """
+    parts = list(dict.fromkeys(part for text in texts for part in sentences(text)))
+    if len(parts) <= count:
+        return parts
+    vectors = embedder.embed(parts)
+    best = np.argsort(-(vectors @ vectors.mean(axis=0)), kind="stable")[:count]
+    return [parts[i] for i in sorted(best.tolist())]
+
+
+def with_sources(metadata: Mapping[str, object], sources: Sequence[str]) -> dict[str, object]:
+    """Metadata of a derived trace, with the number of its sources, by which `lost_a_source` tells."""
+    return {**metadata, "of": len(set(sources))}
+
+
+def lost_a_source(trace: Trace) -> bool:
+    """Whether something that a trace was derived from has been erased since: the trace may still tell of it."""
+    return len(trace.sources) < int(trace.metadata.get("of", 0))
