@@ -70,6 +70,7 @@ class Feed(NamedTuple):
     terms: Sequence[bytes]
     vectors: Sequence[bytes]
     gone: Ints
+    links_changed: bool
 
 
 class Store(Protocol):

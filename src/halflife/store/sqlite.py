@@ -190,7 +190,7 @@ class SqliteStore:
             ).fetchone()
             if status == "archived":
                 history.modify(db, op, n, {"status": "active"})
-            self._strengthen(db, op, [n], max(draft.at, 0.0) if draft.at <= now else now, GOOD)
+            self._strengthen(db, op, [n], min(draft.at, now), GOOD)
             added.append(Added(id, n, "met"))
         return added
 
@@ -234,7 +234,7 @@ class SqliteStore:
 
     def set_status(self, ids: Sequence[str], status: Status, why: Why, now: float) -> int:
         """Archive, merge, retire or revive traces, as one operation that can be undone."""
-        return self.revise([(id, {"status": status}) for id in ids], why, now)
+        return self.revise([(id, {"status": status}) for id in dict.fromkeys(ids)], why, now)
 
     def revise(self, changes: Sequence[tuple[str, Mapping[str, Any]]], why: Why, now: float) -> int:
         """Change fields of many traces (not their text) as one operation. Returns its number."""
@@ -280,6 +280,7 @@ class SqliteStore:
             spaces = {n: self._space_of(db, n) for n in {*a, *b}}
             if len(set(spaces.values())) > 1:
                 raise InvalidInput("A link cannot join the memories of two spaces.")
+            why = Why("link", why.actor, why.reason)  # the kind by which readers know that links changed
             op = history.begin(db, why, now, next(iter(spaces.values()), None), len(pairs))
             rows = [(min(x, y), max(x, y), kind, w, op) for x, y, (_, _, w) in zip(a, b, pairs, strict=True) if x != y]
             db.executemany("INSERT OR REPLACE INTO link VALUES (?, ?, ?, ?, ?)", rows)
@@ -395,7 +396,7 @@ class SqliteStore:
 
     def links(self, space: Space) -> list[tuple[int, int, float]]:
         """The links within a space: numbers of both ends, and weight."""
-        sql = "SELECT a, b, max(weight) FROM link JOIN trace ON n = a WHERE space = ? GROUP BY a, b"
+        sql = "SELECT a, b, max(weight) FROM live_link JOIN trace ON n = a WHERE space = ? GROUP BY a, b"
         return self.db.all(sql, self.space_id(space))
 
     def last_op(self) -> int:
@@ -424,6 +425,9 @@ class SqliteStore:
                 f"AND status IN ({allowed}) AND ({_FRESH}) ORDER BY n",
                 (vectors_after, vectors_after, vectors_after, space_id, after, after, after, after),
             ).fetchall() if rows else []  # fmt: skip
+            relinked = db.execute(
+                "SELECT 1 FROM operation WHERE op > ? AND kind IN ('link', 'undo', 'import') LIMIT 1", (after,)
+            ).fetchone()
             gone = [n for (n,) in db.execute("SELECT n FROM erased WHERE space = ? AND op > ?", (space_id, after))]
         gone += [row[0] for row in rows if not row[-1]]
         live = [row for row in rows if row[-1]]
@@ -438,6 +442,7 @@ class SqliteStore:
             [terms for _, terms, _ in content],
             [data for _, _, data in content],
             np.array(gone, dtype=np.int64),
+            relinked is not None,
         )
 
     # -- history, copies --------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class WorkingSet:
         self._ascending = True  # numbers rise with slots, until a trace gets a new version
         self._sessions: list[str | None] = []
         self._neighbours: NDArray[np.int64] | None = None
-        self._links: tuple[int, dict[int, list[tuple[int, float]]]] | None = None
+        self._links: tuple[Ints, Ints, Array] | None = None
 
     # -- following the store ----------------------------------------------------------------------------------
 
@@ -80,6 +80,8 @@ class WorkingSet:
         self.op = feed.op
 
     def _apply(self, feed: Feed) -> None:
+        if feed.links_changed:
+            self._links = None
         for n in feed.gone:
             self._kill(int(n))
         known = np.array([self.slot_of.get(int(n), -1) for n in feed.n], dtype=np.int64)
@@ -200,15 +202,25 @@ class WorkingSet:
 
     def linked(self, slots: Ints) -> list[tuple[int, int, float]]:
         """Links that leave these slots: (from, to, weight)."""
-        if self._links is None or self._links[0] != self.op:
-            found: dict[int, list[tuple[int, float]]] = {}
-            for a, b, weight in self.store.links(self.space):
-                x, y = self.slot_of.get(a), self.slot_of.get(b)
-                if x is not None and y is not None:
-                    found.setdefault(x, []).append((y, weight))
-                    found.setdefault(y, []).append((x, weight))
-            self._links = (self.op, found)
-        return [(int(s), to, weight) for s in slots for to, weight in self._links[1].get(int(s), ())]
+        if self._links is None:
+            self._links = self._read_links()
+        starts, targets, weights = self._links
+        out = []
+        for slot in slots.tolist():
+            for i in range(starts[slot], starts[slot + 1]):
+                out.append((slot, int(targets[i]), float(weights[i])))
+        return out
+
+    def _read_links(self) -> tuple[Ints, Ints, Array]:
+        """The links by the slot they leave: where each slot's begin, where they lead, their weights."""
+        rows = np.array(self.store.links(self.space), dtype=np.float64).reshape(-1, 3)
+        ends = self.slots_of(rows[:, :2].astype(np.int64).ravel()).reshape(-1, 2)
+        known = (ends >= 0).all(axis=1)
+        ends, weights = ends[known], rows[known, 2]
+        tails = np.concatenate([ends[:, 0], ends[:, 1]])
+        order = np.argsort(tails, kind="stable")
+        starts = np.searchsorted(tails[order], np.arange(len(self) + 1))
+        return starts, np.concatenate([ends[:, 1], ends[:, 0]])[order], np.concatenate([weights, weights])[order]
 
     def similarity(self, query: Floats) -> Floats:
         """The similarity of every slot, exactly."""
