@@ -11,6 +11,7 @@ import click
 
 from halflife import __version__
 from halflife.cli import forget, models, papers, read, transfer, upkeep, write
+from halflife.cli.demo.command import demo
 from halflife.cli.output import safe
 from halflife.errors import HalflifeError
 
@@ -29,6 +30,7 @@ def cli() -> None:
       halflife add "I moved to Lisbon in May." --user anna
       halflife search "where does she live?" --user anna --explain
       halflife forget --about "Lisbon" --user anna
+      halflife demo
     """
 
 
@@ -36,6 +38,7 @@ for _command in (
     write.add, read.search, read.context, read.list_, read.show, read.history, upkeep.undo, upkeep.archive,
     forget.forget, upkeep.consolidate, read.stats, upkeep.doctor, upkeep.reembed, upkeep.backup, transfer.export,
     transfer.import_, models.models, papers.papers, papers.reproduce,
+    demo,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -1,0 +1,1 @@
+"""`halflife demo`: a real diary, remembered, faded, consolidated and partly forgotten."""
