@@ -84,7 +84,7 @@ def modify(
 
 
 def undo(db: sqlite3.Connection, op: int, why: Why, now: float) -> Event:
-    """Put back what an operation changed, and retire what it added."""
+    """Put back what an operation changed, and retire what it added. Links of an undone operation do not count."""
     row = db.execute("SELECT kind, space, undone_by FROM operation WHERE op = ?", (op,)).fetchone()
     if row is None:
         raise NothingToUndo(f"There is no operation {op}.", "See: halflife history")
@@ -102,7 +102,6 @@ def undo(db: sqlite3.Connection, op: int, why: Why, now: float) -> Event:
             modify(db, new, n, json.loads(before), vector=vector)
     for n in created:
         modify(db, new, n, {"status": "retired", "retired_at": now})
-    db.execute("DELETE FROM link WHERE op = ?", (op,))
     db.execute("UPDATE operation SET undone_by = ? WHERE op = ?", (new, op))
     db.execute("UPDATE operation SET undone_by = NULL WHERE undone_by = ?", (op,))  # undoing an undo
     return _event(db, new)

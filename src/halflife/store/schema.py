@@ -41,8 +41,11 @@ def _initial(db: sqlite3.Connection) -> None:
             PRIMARY KEY (derived, source)) WITHOUT ROWID""",
         "CREATE INDEX source_of ON source (source)",
         """CREATE TABLE link (a INTEGER NOT NULL, b INTEGER NOT NULL, kind TEXT NOT NULL, weight REAL NOT NULL,
-            op INTEGER NOT NULL, PRIMARY KEY (a, b, kind)) WITHOUT ROWID""",
+            op INTEGER NOT NULL, PRIMARY KEY (a, b, kind, op)) WITHOUT ROWID""",
         "CREATE INDEX link_back ON link (b)",
+        # Of several links of a kind between two traces, the last that was not taken back counts.
+        """CREATE VIEW live_link AS SELECT a, b, link.kind, weight, max(op) AS op FROM link JOIN operation USING (op)
+            WHERE undone_by IS NULL GROUP BY a, b, link.kind""",
         """CREATE TABLE change (op INTEGER NOT NULL, n INTEGER NOT NULL, before TEXT NOT NULL, vector BLOB,
             PRIMARY KEY (op, n)) WITHOUT ROWID -- what a row was before an operation""",
         "CREATE INDEX change_of ON change (n)",
