@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from halflife.errors import HalflifeError, InvalidInput
-from halflife.store.draft import RESERVED, Draft
+from halflife.store.draft import RESERVED, Draft, metadata_json
 from halflife.store.timeparse import parse_time
 from halflife.store.trace import Space
 
@@ -170,6 +170,7 @@ def _entry(
             text, at, role=role, agent_id=agent, session_id=None if session is None else str(session),
             metadata=metadata, id=id,
         )  # fmt: skip
+        metadata_json(metadata)
         return Entry(Space.of(user_id if user_id is not None else owner, agent), draft, where, dated)
     except HalflifeError as error:
         raise at_line(where, error) from None

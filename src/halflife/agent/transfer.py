@@ -242,7 +242,7 @@ class _Restoring:
     def run(self, rows: Iterator[Line], why: Why, progress: Progress | None) -> ImportReport:
         read, links = self._read(rows)
         plan = self._plan(read)
-        self._check_ends(read, links, plan)
+        self._check_ends(read, links)
         records = self._with_vectors(plan.records, progress)
         now = self.engine.clock()
         operations: list[int] = []
@@ -257,7 +257,8 @@ class _Restoring:
             here = plan.instead
             restore.relate(self.store, [(r.trace.id, here.get(s, s)) for r in records for s in r.trace.sources])
             ends = [(here.get(a, a), here.get(b, b), kind, weight) for _, (a, b, kind, weight) in links]
-            made = restore.connect(self.store, ends, operations[-1] if operations else self.store.last_op())
+            op, made = restore.connect(self.store, ends, why, now)
+            operations += [] if op is None else [op]
         return ImportReport(
             "halflife", len(records), plan.met, plan.skipped, made, operations=tuple(operations), note=self.note
         )
@@ -341,16 +342,19 @@ class _Restoring:
         self,
         read: Sequence[tuple[str, Record]],
         links: Sequence[tuple[str, tuple[str, str, str, float]]],
-        plan: _Plan,
     ) -> None:
-        """Sources and links must lead to traces of the file or of the store."""
+        """Sources and links must lead to traces of the file or of the store, and links stay within a space."""
         named = [(where, id) for where, record in read for id in record.trace.sources]
         named += [(where, id) for where, link in links for id in link[:2]]
-        known = {record.trace.id for _, record in read}
-        known |= restore.present(self.store, sorted({id for _, id in named} - known)).keys()
+        spaces = {record.trace.id: record.trace.space.name for _, record in read}
+        there = restore.present(self.store, sorted({id for _, id in named} - spaces.keys()))
+        spaces |= {id: found.space for id, found in there.items()}
         for where, id in named:
-            if id not in known:
+            if id not in spaces:
                 raise broken(where, f"it names the memory {id}, which is neither in the file nor in the store.")
+        for where, (a, b, _, _) in links:
+            if spaces[a] != spaces[b]:
+                raise broken(where, f"it links the memories {a} and {b} of two spaces.")
 
     def _with_vectors(self, records: Sequence[Record], progress: Progress | None) -> list[Record]:
         """Records with vectors of this store's embedder: those of the file, or new ones."""

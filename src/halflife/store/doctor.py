@@ -61,7 +61,7 @@ def stats(store: SqliteStore) -> dict[str, Any]:
             },
             "vectors": count("SELECT count(*) FROM vector"),
             "payloads": count("SELECT count(*) FROM payload"),
-            "links": count("SELECT count(*) FROM link"),
+            "links": count("SELECT count(*) FROM live_link"),
             "erased": count("SELECT count(*) FROM erased"),
             "operations": _by(store, "operation", "kind"),
             "last_op": store.last_op(),

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from halflife.errors import InvalidInput
 from halflife.store import history
-from halflife.store.draft import Draft
+from halflife.store.draft import Draft, metadata_json
 from halflife.store.protocol import Why
 from halflife.store.rows import TRACE, chunks, marks, new_rows
 from halflife.store.sqlite import SqliteStore
 from halflife.store.trace import Space, Trace
 
 _COLUMNS = (*TRACE, "retired_at", "version", "status")
+_PAGE = 4096  # traces whose links are read at once
 _INSERT = f"INSERT INTO trace ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
@@ -37,6 +38,7 @@ class Record:
 
     def __post_init__(self) -> None:
         self.draft()
+        metadata_json(self.trace.metadata)
 
     def draft(self) -> Draft:
         """What a caller would write to make this trace."""
@@ -89,6 +91,7 @@ def insert(store: SqliteStore, space: Space, records: Sequence[Record], why: Why
         space_id = int(store.space_id(space) or 0)
         op = history.begin(db, why, now, space_id, len(records))
         n0 = 1 + (db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'trace'").fetchone()[0] or 0)
+        db.execute("UPDATE operation SET first = ? WHERE op = ?", (n0, op))
         rows = new_rows(drafts, [draft.digest() for draft in drafts], n0, space_id, op, now, store.law)
         for row, record in zip(rows, records, strict=True):
             t = record.trace
@@ -118,16 +121,27 @@ def relate(store: SqliteStore, sources: Sequence[tuple[str, str]]) -> None:
         )
 
 
-def connect(store: SqliteStore, links: Sequence[tuple[str, str, str, float]], op: int) -> int:
-    """Write links (id, id, kind, weight) that are not there yet. Returns how many."""
+def connect(
+    store: SqliteStore, links: Sequence[tuple[str, str, str, float]], why: Why, now: float
+) -> tuple[int | None, int]:
+    """Write those links (id, id, kind, weight) that are not there yet. Returns the operation, if any, and how many."""
     with store.db.write() as db:
+        new = [link for link in links if link[0] != link[1] and not db.execute(_LINKED, link[:3]).fetchone()]
+        if not new:
+            return None, 0
+        op = history.begin(db, why, now, None, len(new))
         before = db.total_changes
         db.executemany(
             "INSERT OR IGNORE INTO link SELECT min(a.n, b.n), max(a.n, b.n), ?3, ?4, ?5 FROM trace AS a, trace AS b "
-            "WHERE a.id = ?1 AND b.id = ?2 AND a.n <> b.n AND a.space = b.space",
-            [(*link, op) for link in links],
+            "WHERE a.id = ?1 AND b.id = ?2",
+            [(*link, op) for link in new],
         )
-        return db.total_changes - before
+        return op, db.total_changes - before
+
+
+# The view `live_link`, looked up by its key: SQLite would read the whole view for each.
+_LINKED = """SELECT 1 FROM trace AS x, trace AS y JOIN link ON a = min(x.n, y.n) AND b = max(x.n, y.n)
+    JOIN operation USING (op) WHERE x.id = ?1 AND y.id = ?2 AND link.kind = ?3 AND undone_by IS NULL"""
 
 
 def payloads(store: SqliteStore, ids: Sequence[str]) -> dict[str, bytes]:
@@ -141,14 +155,13 @@ def payloads(store: SqliteStore, ids: Sequence[str]) -> dict[str, bytes]:
 
 def links(store: SqliteStore, space: Space | None) -> Iterator[tuple[str, str, str, float]]:
     """Every link, of one space or all: the ids of both ends, kind and weight."""
-    where = "" if space is None else "AND a.space = (SELECT id FROM space WHERE name = ?)"
-    sql = (
-        "SELECT link.a, link.b, link.kind, a.id, b.id, weight FROM link JOIN trace AS a ON a.n = link.a "
-        f"JOIN trace AS b ON b.n = link.b WHERE (link.a, link.b, link.kind) > (?, ?, ?) {where} "
-        "ORDER BY link.a, link.b, link.kind LIMIT 1024"
+    where = "" if space is None else "AND x.space = (SELECT id FROM space WHERE name = ?)"
+    sql = (  # the view `live_link`, page by page
+        "SELECT x.id, y.id, link.kind, weight, max(op) FROM link JOIN operation USING (op) JOIN trace AS x ON x.n = a "
+        f"JOIN trace AS y ON y.n = b WHERE undone_by IS NULL AND a BETWEEN ? AND ? {where} "
+        "GROUP BY a, b, link.kind ORDER BY a, b, link.kind"
     )
-    last = (0, 0, "")
-    while rows := store.db.all(sql, *last, *([] if space is None else [space.name])):
-        for *last_key, a, b, weight in rows:
-            yield a, b, last_key[2], weight
-        last = tuple(rows[-1][:3])
+    last = int(store.db.one("SELECT max(a) FROM link") or 0)
+    for start in range(0, last + 1, _PAGE):
+        for x, y, kind, weight, _ in store.db.all(sql, start, start + _PAGE - 1, *([space.name] if space else [])):
+            yield x, y, kind, weight
