@@ -29,7 +29,7 @@ class Thought:
     tails: what the head is related to; at least one.
     created: when it was thought, in seconds since the Unix epoch.
     id: set by the store; empty before.
-    source: the turn it was drawn from.
+    source: the side of the turn that it was drawn from, `query` or `response`; empty for both.
     wording: the sentence, when it is not the plain one made from the triple.
 
     >>> Thought("Anna", "lives in", ("Oslo",)).text
@@ -91,21 +91,15 @@ class PostThinker(Protocol):
 
 
 # The verbs with which a relation can begin; any other relation is an attribute ("favourite colour").
-_VERBS = frozenset(
-    {"is", "has", "lives", "works", "studies", "likes", "dislikes", "owns", "plays", "visited"}
-)
+_VERBS = frozenset({"is", "has", "lives", "works", "studies", "likes", "dislikes", "owns", "plays", "visited"})
 
 # Relations of which only one tail can be true at a time.
-FUNCTIONAL = frozenset(
-    {"lives in", "works at", "works as", "name", "age", "birthday", "job", "home", "phone number"}
-)
+FUNCTIONAL = frozenset({"lives in", "works at", "works as", "name", "age", "birthday", "job", "home", "phone number"})
 
 _SUBJECT = r"(?P<head>I|We|You|[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*)"
 _ADVERB = r"(?:(?: am|'m| are| is)? (?:now|currently|still|also|really|just|recently|always))?"
 _TAIL = r" (?P<tail>[^,;]+)"
-_OPENING = re.compile(
-    r"^(?:(?:well|oh|actually|yes|no|ok|okay|so|and|but|hi|hello|thanks)\b[,!]? +)+", re.IGNORECASE
-)
+_OPENING = re.compile(r"^(?:(?:well|oh|actually|yes|no|ok|okay|so|and|but|hi|hello|thanks)\b[,!]? +)+", re.IGNORECASE)
 
 _TEMPLATES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (relation, re.compile(f"^{_SUBJECT}{_ADVERB}{verb}{_TAIL}$"))
@@ -182,8 +176,8 @@ class RulePostThinker:
     def think(self, query: str, response: str) -> list[Thought]:
         """The statements of both speakers as thoughts, in the order in which they were made."""
         return [
-            *self._statements(query, self.user, self.assistant),
-            *self._statements(response, self.assistant, self.user),
+            *(replace(thought, source="query") for thought in self._statements(query, self.user, self.assistant)),
+            *(replace(thought, source="response") for thought in self._statements(response, self.assistant, self.user)),
         ]
 
     def contradictions(self, thoughts: Sequence[Thought]) -> list[str]:
