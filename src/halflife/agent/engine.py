@@ -92,7 +92,10 @@ class Engine:
 
     def units(self, vectors: Sequence[Any]) -> list[Floats]:
         """Callers' vectors (or windows of vectors, [windows, dim]) as rows of unit length."""
-        arrays = [np.asarray(vector, dtype=np.float32) for vector in vectors]
+        try:
+            arrays = [np.asarray(vector, dtype=np.float32) for vector in vectors]
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"A vector is a row of numbers ({error}).") from None
         dim = self.embedder.dim
         for array in arrays:
             if array.ndim not in (1, 2) or array.shape[-1] != dim or array.size == 0:
@@ -127,7 +130,11 @@ class Engine:
             self._work.move_to_end(key)
             while len(self._work) > SPACES_IN_MEMORY:
                 self._work.popitem(last=False)
-            work.refresh()
+            try:
+                work.refresh()
+            except BaseException:  # an interrupt half-way leaves it half updated
+                del self._work[key]
+                raise
             return work
 
     @staticmethod

@@ -55,8 +55,9 @@ def plan_forget(
     """
     if ids is not None:
         traces = engine.store.get(list(dict.fromkeys(ids)), space)
-        if not where.empty and space is not None:
-            allowed = {trace.id for trace in engine.store.find(space, where)}
+        if not where.empty:
+            spaces = {trace.space for trace in traces}
+            allowed = {trace.id for one in spaces for trace in engine.store.find(one, where)}
             if any(trace.id not in allowed for trace in traces):
                 raise UnknownTrace("An id given is not among what the filter selects; nothing was forgotten.")
         chosen = [Doomed(trace, "named by id") for trace in traces]

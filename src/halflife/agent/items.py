@@ -51,6 +51,8 @@ def _fields(item: Item, defaults: Mapping[str, Any], now: float) -> dict[str, An
     elif isinstance(item, Mapping):
         fields = {**defaults, **_named(item)}
         if "metadata" in defaults and fields["metadata"] is not defaults["metadata"]:
+            if not all(isinstance(given, Mapping) for given in (defaults["metadata"], fields["metadata"])):
+                raise InvalidInput("metadata must be a mapping with string keys.")
             fields["metadata"] = {**defaults["metadata"], **fields["metadata"]}
     else:
         raise InvalidInput(f"A memory is a string or a message, not {type(item).__name__}.")

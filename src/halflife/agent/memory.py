@@ -198,8 +198,6 @@ class Memory:
         changes = {name: value for name, value in changes.items() if value is not None}
         if not changes:
             raise InvalidInput("There is nothing to change.", "Give a new text, time, metadata, importance or layer.")
-        if importance is not None and not 0.0 <= importance <= 1.0:
-            raise InvalidInput(f"importance must lie in [0, 1], not {importance!r}.")
         vectors = None
         if text is not None:
             check_content(text)
@@ -345,9 +343,10 @@ class Memory:
 
         Without ids, every space. Each act is an operation in the report, which `undo` takes back.
         """
-        spaces = [Space.of(user_id, agent_id)] if user_id or agent_id else [s for s, _ in self.engine.store.spaces()]
-        for space in spaces:
+        space = _named(user_id, agent_id)
+        if space is not None:
             self._known(space)
+        spaces = [s for s, _ in self.engine.store.spaces()] if space is None else [space]
         moment = self.engine.clock() if now is None else parse_time(now)
         if self.system is not None and not dry_run:
             done = {str(space): self.system.consolidate(space, moment) for space in spaces}
@@ -360,8 +359,7 @@ class Memory:
 
     def operations(self, *, user_id: str | None = None, agent_id: str | None = None, limit: int = 50) -> Events:
         """The latest operations, newest first; of one user or agent, or of all."""
-        space = Space.of(user_id, agent_id) if user_id or agent_id else None
-        return self.engine.store.operations(space, limit)
+        return self.engine.store.operations(_named(user_id, agent_id), limit)
 
     def undo(self, operation: int, reason: str = "") -> Event:
         """Take an operation back: what it changed is as before, what it added is retired. Undoing can be undone."""
@@ -381,15 +379,10 @@ class Memory:
     ) -> ForgetPlan:
         """What `forget` with the same arguments would erase, without erasing it."""
         ids = [ids] if isinstance(ids, str) else ids
-        if ids is None and user_id is None and agent_id is None and not (filters and "user_id" in filters):
-            space: Space | None = Space.of()
-        elif ids is not None and user_id is None and agent_id is None:
-            space = None
-        else:
-            space = self._scope(
-                user_id, agent_id, None, filters and {k: v for k, v in filters.items() if k == "user_id"}
-            )[0]
-        where = self._scope(user_id, agent_id, session_id, filters)[1]
+        space: Space | None
+        space, where = self._scope(user_id, agent_id, session_id, filters)
+        if ids is not None and space == Space.of():
+            space = None  # an id says by itself whose memory it is
         if space is not None:
             self._known(space)
         if ids is None and about is None and where.empty and not everything:
@@ -443,7 +436,7 @@ class Memory:
 
     def export(self, *, user_id: str | None = None, agent_id: str | None = None, vectors: bool = True) -> Iterator[str]:
         """Every memory as a line of JSON, with all that `import_lines` needs to restore it exactly."""
-        space = Space.of(user_id, agent_id) if user_id or agent_id else None
+        space = _named(user_id, agent_id)
         if space is not None:
             self._known(space)
         return transfer.export_lines(self.engine, space, vectors)
@@ -525,7 +518,8 @@ class Memory:
         for name, given in (("user_id", user_id), ("agent_id", agent_id)):
             if given is not None and inside.get(name, given) != given:
                 raise InvalidInput(f"{name} is {given!r} as an argument and {inside[name]!r} in filters.")
-        user_id, agent_id = user_id or inside.get("user_id"), agent_id or inside.get("agent_id")
+        user_id = inside.get("user_id") if user_id is None else user_id
+        agent_id = inside.get("agent_id") if agent_id is None else agent_id
         space = Space.of(user_id, agent_id)
         where = parse(rest) if rest else ALL
         if session_id is not None:
@@ -534,6 +528,11 @@ class Memory:
             where = where & parse({"agent_id": agent_id})
         period = {name: value for name, value in (("gte", since), ("lt", until)) if value is not None}
         return space, where & parse({"at": period}) if period else where
+
+
+def _named(user_id: str | None, agent_id: str | None) -> Space | None:
+    """The space of a user or agent; None if neither is given. An empty id is an error, not nobody."""
+    return None if user_id is None and agent_id is None else Space.of(user_id, agent_id)
 
 
 def _agreed_law(store: SqliteStore, law: Law | None) -> Law:

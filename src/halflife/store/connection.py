@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from halflife.errors import CorruptStore, HalflifeError, NewerStore, StoreBusy, StoreError
+from halflife.errors import CorruptStore, HalflifeError, InvalidInput, NewerStore, StoreBusy, StoreError
 from halflife.store.schema import APPLICATION_ID, MIGRATIONS
 
 MEMORY = ":memory:"
@@ -32,6 +32,11 @@ def explain(error: sqlite3.Error, path: str) -> HalflifeError:
     if primary == sqlite3.SQLITE_CANTOPEN:
         return StoreError(f"{path} cannot be opened ({text}).", "Check that the folder exists and may be written.")
     return StoreError(f"{path}: {text}.", f"Run: halflife doctor --db {path}")
+
+
+def _fold(value: Any) -> str | None:
+    """Text without its case, in any script; SQLite's `lower` knows ASCII only."""
+    return None if value is None else str(value).casefold()
 
 
 class Database:
@@ -76,8 +81,12 @@ class Database:
 
     def _prepare(self) -> None:
         run = self.connection.execute
-        application, version = (run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        empty = run("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        self.connection.create_function("fold", 1, _fold, deterministic=True)
+        application, version, tables = run(  # in one statement: another process may be making the store
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+            "FROM pragma_application_id, pragma_user_version"
+        ).fetchone()
+        empty = tables == 0
         if not empty and application != APPLICATION_ID:
             raise CorruptStore(f"{self.path} is an SQLite file but no Halflife store.", "Name another file.")
         if version > len(MIGRATIONS):
@@ -120,9 +129,9 @@ class Database:
             if relaxed:
                 self.connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                self.connection.execute("BEGIN IMMEDIATE")
                 self._depth += 1
                 try:
+                    self.connection.execute("BEGIN IMMEDIATE")
                     yield self.connection
                     self.connection.execute("COMMIT")
                 except BaseException:
@@ -142,11 +151,12 @@ class Database:
             if self._depth or self.connection.in_transaction:
                 yield self.connection
                 return
-            self.connection.execute("BEGIN")
             try:
+                self.connection.execute("BEGIN")
                 yield self.connection
             finally:
-                self.connection.execute("COMMIT")
+                if self.connection.in_transaction:
+                    self.connection.execute("COMMIT")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -154,6 +164,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise InvalidInput(f"A value cannot be stored or looked for ({error}).") from error
 
     def one(self, sql: str, *args: Any) -> Any:
         """The first column of the first row, or None."""

@@ -50,18 +50,18 @@ class Draft:
 
     def __post_init__(self) -> None:
         check_content(self.text, empty_ok=self.payload is not None)
-        if not math.isfinite(self.at):
-            raise InvalidInput(f"The time {self.at!r} is not a finite number of seconds.")
-        if not 0.0 <= self.importance <= 1.0:
-            raise InvalidInput(f"importance must lie in [0, 1], not {self.importance!r}.")
+        for moment in (self.at, self.valid_from or 0.0, self.valid_to or 0.0):
+            if not math.isfinite(moment):
+                raise InvalidInput(f"The time {moment!r} is not a finite number of seconds.")
+        check_importance(self.importance)
         if self.kind not in KINDS:
             raise InvalidInput(f"kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
         if self.valid_from is not None and self.valid_to is not None and self.valid_to < self.valid_from:
             raise InvalidInput("valid_to lies before valid_from.")
-        for value in {self.role, self.agent_id, self.session_id, self.layer} - {None, "short"}:
-            if not isinstance(value, str) or not value.strip():
-                raise InvalidInput(f"role, agent_id, session_id and layer must be non-empty strings, not {value!r}.")
-            check_text(value, "role, agent_id, session_id or layer")
+        for name in ("role", "agent_id", "session_id", "layer", "id"):
+            value = getattr(self, name)
+            if value is not None or name == "layer":
+                check_name(value, name)
         if self.vectors is not None:
             check_vectors(self.vectors)
 
@@ -70,6 +70,13 @@ class Draft:
         content = self.payload if self.payload is not None else b""
         words = " ".join(self.text.split())
         return hashlib.blake2b(f"{self.kind}\0{self.role or ''}\0{words}\0".encode() + content, digest_size=16).digest()
+
+
+def check_name(value: str, what: str) -> None:
+    """Refuse a name that is no string, or empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInput(f"{what} must be a non-empty string, not {value!r}.")
+    check_text(value, what)
 
 
 def check_content(text: str, *, empty_ok: bool = False) -> None:
@@ -84,6 +91,12 @@ def check_content(text: str, *, empty_ok: bool = False) -> None:
             "Split it into the parts that should be remembered apart.",
         )
     check_text(text, "The text")
+
+
+def check_importance(importance: float) -> None:
+    """Refuse what is no number in [0, 1]."""
+    if not isinstance(importance, (int, float, np.number)) or not 0.0 <= importance <= 1.0:
+        raise InvalidInput(f"importance must be a number in [0, 1], not {importance!r}.")
 
 
 def check_vectors(vectors: NDArray[np.float32]) -> None:

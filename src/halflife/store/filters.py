@@ -82,7 +82,9 @@ def _field(name: str, value: Any) -> Sql:
         column: Sql = (f"trace.{name}", [])
         convert: Callable[[Any], Any] = parse_time if name in TIMES else _scalar
     else:
-        path = "".join(f'."{part}"' for part in name.replace('"', "").split("."))
+        if '"' in name:
+            raise InvalidFilter(f"A filter cannot name the field {name!r}, which has a quotation mark.")
+        path = "".join(f'."{part}"' for part in name.split("."))
         column, convert = ("json_extract(trace.metadata, ?)", ["$" + path]), _scalar
     if value == "*":
         return f"{column[0]} IS NOT NULL", column[1]
@@ -100,7 +102,12 @@ def _compare(column: Sql, operator: str, operand: Any, convert: Callable[[Any], 
             if operator not in ("eq", "ne"):
                 raise InvalidFilter(f"{operator} needs a value to compare with, not None.")
             return f"{sql} IS {'NOT ' if operator == 'ne' else ''}NULL", args
-        return f"{sql} {COMPARE[operator]} ?", [*args, convert(operand)]
+        comparison: Sql = (f"{sql} {COMPARE[operator]} ?", [*args, convert(operand)])
+        if operator in ("eq", "ne") or not sql.startswith("json_extract"):
+            return comparison
+        # SQLite puts any text after any number; here they are not compared.
+        same = f"(typeof({sql}) = 'text') = (typeof(?) = 'text')"
+        return f"({comparison[0]} AND {same})", [*comparison[1], *args, convert(operand)]
     if operator in ("in", "nin"):
         values = [convert(item) for item in _list(operand, operator)]
         marks = ",".join("?" * len(values))
@@ -112,7 +119,7 @@ def _compare(column: Sql, operator: str, operand: Any, convert: Callable[[Any], 
             raise InvalidFilter(f"{operator} needs a string, not {operand!r}.")
         if operator == "contains":
             return f"instr({sql}, ?) > 0", [*args, operand]
-        return f"instr(lower({sql}), lower(?)) > 0", [*args, operand]
+        return f"instr(fold({sql}), fold(?)) > 0", [*args, operand]
     raise InvalidFilter(f"Unknown operator {operator!r}.", f"Operators are {', '.join(OPERATORS)}, and '*'.")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from halflife.decay.law import Law, State
 from halflife.errors import InvalidInput
-from halflife.store.draft import Draft, metadata_json
+from halflife.store.draft import Draft, check_importance, check_name, metadata_json
 from halflife.store.text import term_ids
 from halflife.store.trace import Space, Trace, new_ids
 
@@ -112,6 +112,11 @@ def columns_of(changes: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(changes.keys() - set(EDITABLE))
     if unknown:
         raise InvalidInput(f"{', '.join(unknown)} cannot be changed.", f"These can: {', '.join(EDITABLE)}.")
+    if "importance" in changes:
+        check_importance(changes["importance"])
+    for name in ("layer", "role", "agent_id", "session_id"):
+        if name in changes and (changes[name] is not None or name == "layer"):
+            check_name(changes[name], name)
     return {k: metadata_json(v) if k == "metadata" and not isinstance(v, str) else v for k, v in changes.items()}
 
 

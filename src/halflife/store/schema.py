@@ -40,8 +40,8 @@ def _initial(db: sqlite3.Connection) -> None:
         """CREATE TABLE source (derived INTEGER NOT NULL, source INTEGER NOT NULL,
             PRIMARY KEY (derived, source)) WITHOUT ROWID""",
         "CREATE INDEX source_of ON source (source)",
-        """CREATE TABLE link (a INTEGER NOT NULL, b INTEGER NOT NULL, kind TEXT NOT NULL, weight REAL NOT NULL,
-            op INTEGER NOT NULL, PRIMARY KEY (a, b, kind, op)) WITHOUT ROWID""",
+        """CREATE TABLE link (a INTEGER NOT NULL, b INTEGER NOT NULL, kind TEXT NOT NULL,
+            op INTEGER NOT NULL, weight REAL NOT NULL, PRIMARY KEY (a, b, kind, op)) WITHOUT ROWID""",
         "CREATE INDEX link_back ON link (b)",
         # Of several links of a kind between two traces, the last that was not taken back counts.
         """CREATE VIEW live_link AS SELECT a, b, link.kind, weight, max(op) AS op FROM link JOIN operation USING (op)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from halflife.decay.law import GOOD, Law
 from halflife.errors import EmbedderMismatch, InvalidInput, StoreError, UnknownTrace
 from halflife.store import history
-from halflife.store.connection import MEMORY, Database
+from halflife.store.connection import MEMORY, Database, explain
 from halflife.store.draft import Draft
 from halflife.store.filters import Filter
 from halflife.store.protocol import RECALL, Added, Event, Feed, Ints, Why
@@ -283,8 +283,22 @@ class SqliteStore:
             why = Why("link", why.actor, why.reason)  # the kind by which readers know that links changed
             op = history.begin(db, why, now, next(iter(spaces.values()), None), len(pairs))
             rows = [(min(x, y), max(x, y), kind, w, op) for x, y, (_, _, w) in zip(a, b, pairs, strict=True) if x != y]
-            db.executemany("INSERT OR REPLACE INTO link VALUES (?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT OR REPLACE INTO link (a, b, kind, weight, op) VALUES (?, ?, ?, ?, ?)", rows)
         return op
+
+    def trim_recalls(self, space: Space, keep: int) -> int:
+        """Drop from the history all but the latest recalls of each trace. Returns how many were dropped."""
+        ranked = """SELECT n, op, row_number() OVER (PARTITION BY n ORDER BY op DESC) AS age
+                    FROM met JOIN trace USING (n) WHERE space = ?"""
+        with self.db.write() as db:
+            old = db.execute(f"SELECT n, op FROM ({ranked}) WHERE age > ?", (self.space_id(space), keep)).fetchall()
+            db.executemany("DELETE FROM met WHERE n = ? AND op = ?", old)
+            unused = "SELECT 1 FROM met WHERE met.op = operation.op"
+            db.executemany(
+                f"DELETE FROM operation WHERE op = ? AND kind = 'recall' AND NOT EXISTS ({unused})",
+                {(op,) for _, op in old},
+            )
+        return len(old)
 
     def reembed(
         self, fingerprint: str, dim: int, embed: Callable[[Sequence[str]], Sequence[NDArray[np.float32]]], now: float
@@ -467,12 +481,18 @@ class SqliteStore:
         target = Path(target)
         if target.exists():
             raise StoreError(f"{target} exists already.", "Name a new file.")
-        copy = sqlite3.connect(target)
         try:
-            with self.db.lock:
-                self.db.connection.backup(copy)
-        finally:
-            copy.close()
+            copy = sqlite3.connect(target)
+            try:
+                with self.db.lock:
+                    self.db.connection.backup(copy)
+            finally:
+                copy.close()
+        except BaseException as error:
+            target.unlink(missing_ok=True)  # half a copy is worse than none
+            if isinstance(error, sqlite3.Error):
+                raise explain(error, str(target)) from error
+            raise
 
     def close(self) -> None:
         """Close the file. Closing twice is fine."""
