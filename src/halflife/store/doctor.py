@@ -8,6 +8,7 @@ that no memory can have gets a lawful value. A file that cannot be opened is for
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -145,7 +146,7 @@ class _Doctor:
 
     def _pages(self) -> Iterator[Finding]:
         def problems() -> list[str]:
-            return [text for (text,) in self.db.all("PRAGMA integrity_check") if text != "ok"]
+            return [text for (text,) in self.db.all("PRAGMA integrity_check") if text != "ok" and self._true(text)]
 
         found = problems()
         if not found:
@@ -158,6 +159,11 @@ class _Doctor:
         yield Finding(
             "error", f"pages and indexes ({found[0]})", len(found), not left, "" if not left else self._salvage
         )
+
+    def _true(self, text: str) -> bool:
+        """SQLite 3.40 sees NULLs that are not there, in tables whose key names a column after one that is not in it."""
+        found = re.fullmatch(r"NULL value in (\w+)\.(\w+)", text)
+        return not found or bool(self.db.one(f"SELECT 1 FROM {found[1]} WHERE {found[2]} IS NULL"))
 
     def _schema(self) -> Iterator[Finding]:
         fresh = Database(MEMORY)

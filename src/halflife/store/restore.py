@@ -132,8 +132,8 @@ def connect(
         op = history.begin(db, why, now, None, len(new))
         before = db.total_changes
         db.executemany(
-            "INSERT OR IGNORE INTO link SELECT min(a.n, b.n), max(a.n, b.n), ?3, ?4, ?5 FROM trace AS a, trace AS b "
-            "WHERE a.id = ?1 AND b.id = ?2",
+            "INSERT OR IGNORE INTO link (a, b, kind, weight, op) "
+            "SELECT min(a.n, b.n), max(a.n, b.n), ?3, ?4, ?5 FROM trace AS a, trace AS b WHERE a.id = ?1 AND b.id = ?2",
             [(*link, op) for link in new],
         )
         return op, db.total_changes - before
