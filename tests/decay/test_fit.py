@@ -18,6 +18,7 @@ from halflife.decay import (
     ForwardDecay,
     HalfLifeRegression,
     Law,
+    Pavlik,
     Power,
     Reviews,
     Savings,
@@ -256,3 +257,14 @@ def test_spacing_helps_as_each_law_says() -> None:
     assert all((np.diff(curve) > 0).all() for curve in late)
     tested = spacing(FSRS6(), lags, month, tested=True)
     assert (tested <= spacing(FSRS6(), lags, month) + 1e-12).all()
+
+
+def test_the_best_lag_is_interior_and_grows_with_the_interval() -> None:
+    lags, intervals = np.geomspace(1.01, 300.0, 300) * DAY, np.array([3.0, 30.0, 180.0]) * DAY
+    uses = np.stack([np.zeros_like(lags), lags], axis=1)
+    for recall in (
+        lambda interval: spacing(FSRS6(), lags, interval, tested=True),
+        lambda interval: Pavlik().recall(uses, lags + interval),
+    ):
+        best = [int(recall(interval).argmax()) for interval in intervals]
+        assert 0 < best[0] < best[1] < best[2] < len(lags) - 1
