@@ -29,6 +29,7 @@ class Policy:
     archive_below: retention under which a trace leaves recall; `keep_importance` and the layer `long` are spared.
     promote_after: uses after which a trace moves from `short` to `mid`, and to `long`.
     link_at: cosine from which two traces are linked. links: how many links a new trace gets at most.
+    keep_recalls: of each trace, how many of its latest recalls stay in the history (its state counts them all).
     """
 
     merge_at: float = 0.97
@@ -37,6 +38,7 @@ class Policy:
     promote_after: tuple[int, int] = (3, 8)
     link_at: float = 0.55
     links: int = 3
+    keep_recalls: int = 64
 
 
 @dataclass
@@ -110,6 +112,7 @@ class _Sleep:
         self._revise("promote", [(ids[slot], {"layer": layer}) for slot, layer in promoted])
         self._link("merged into", [(ids[a], ids[b], 1.0) for a, b in merged])
         self._link("similar", [(ids[a], ids[b], w) for a, b, w in links])
+        self.store.trim_recalls(self.space, self.policy.keep_recalls)
         self.store.db.set_meta(self.marker, str(self.store.last_op()))
 
     def _compare(self, work: WorkingSet) -> tuple[list[tuple[int, int]], list[tuple[int, int, float]]]:

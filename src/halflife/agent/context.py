@@ -39,4 +39,5 @@ def pack(hits: Sequence[Hit], budget: int, count_tokens: Callable[[str], int]) -
 
 def _line(hit: Hit) -> str:
     who = f" {hit.role}:" if hit.role else ""
-    return f"- [{format_time(hit.trace.at)}]{who} {' '.join(hit.text.split())}"
+    when = format_time(hit.trace.at)[:16].replace("T", " ")
+    return f"- [{when}]{who} {' '.join(hit.text.split())}"

@@ -293,10 +293,9 @@ class SqliteStore:
         with self.db.write() as db:
             old = db.execute(f"SELECT n, op FROM ({ranked}) WHERE age > ?", (self.space_id(space), keep)).fetchall()
             db.executemany("DELETE FROM met WHERE n = ? AND op = ?", old)
-            unused = "SELECT 1 FROM met WHERE met.op = operation.op"
-            db.executemany(
-                f"DELETE FROM operation WHERE op = ? AND kind = 'recall' AND NOT EXISTS ({unused})",
-                {(op,) for _, op in old},
+            db.execute(
+                "DELETE FROM operation WHERE kind = 'recall' AND space = ? AND op NOT IN (SELECT op FROM met)",
+                (self.space_id(space),),
             )
         return len(old)
 
