@@ -20,7 +20,7 @@ from halflife.store.protocol import Event, Why
 from halflife.store.text import term_ids
 from halflife.store.trace import Space
 
-FINAL = ("forget", "reembed", "recall")
+FINAL = ("forget", "reembed", "recall", "repair")
 
 
 def begin(db: sqlite3.Connection, why: Why, now: float, space: int | None, count: int) -> int:

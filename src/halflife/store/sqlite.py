@@ -315,6 +315,7 @@ class SqliteStore:
                 ]
                 db.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?)", data)
                 count, last = count + len(rows), rows[-1][0]
+            db.execute("DELETE FROM vector WHERE n IN (SELECT n FROM trace WHERE text = '')")  # given with a payload
             db.execute("UPDATE trace SET version = version + 1, changed = ?", (op,))
             db.execute("UPDATE change SET vector = NULL")
             db.execute("UPDATE operation SET count = ? WHERE op = ?", (count, op))
