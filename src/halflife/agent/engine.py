@@ -6,6 +6,7 @@ space, and ranks. Systems decide what to write and what a recall means.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -80,11 +81,11 @@ class Engine:
     ) -> list[Added]:
         """Embed what has no vector yet, and store all in one transaction."""
         todo = [i for i, draft in enumerate(drafts) if draft.vectors is None and draft.text.strip()]
-        for i, vectors in zip(todo, self.embed([drafts[i].text for i in todo], progress), strict=True):
-            drafts[i].vectors = vectors
-        if any(draft.vectors is not None for draft in drafts):
-            self.store.bind(self.embedder.fingerprint, self.embedder.dim)
-        return self.store.add(space, drafts, why, self.clock() if now is None else now)
+        if todo:
+            for i, vectors in zip(todo, self.embed([drafts[i].text for i in todo], progress), strict=True):
+                drafts[i].vectors = vectors
+        moment = self.clock() if now is None else now
+        return self.store.add(space, drafts, why, moment, (self.embedder.fingerprint, self.embedder.dim))
 
     def unit(self, vector: Sequence[float] | NDArray[np.floating]) -> Floats:
         """A caller's vector, checked and scaled to unit length."""
@@ -105,7 +106,7 @@ class Engine:
                 )
         matrix: Floats = np.concatenate([array.reshape(-1, dim) for array in arrays])
         norms: Floats = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
-        if not np.isfinite(norms).all():
+        if not math.isfinite(float(norms.sum())):
             raise InvalidInput("The vector has a NaN or infinite component.", "Check the embedder that made it.")
         if not norms.all():
             raise InvalidInput("The vector is all zeros.", "Check the embedder that made it.")

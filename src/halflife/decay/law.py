@@ -50,6 +50,10 @@ class Law(Protocol):
         """The registry's name of the law."""
         ...
 
+    def __hash__(self) -> int:
+        """A law is a frozen dataclass: equal parameters, equal law."""
+        ...
+
     def initial(self, grade: ArrayLike = GOOD) -> State:
         """The state of a trace just written."""
         ...

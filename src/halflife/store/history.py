@@ -23,11 +23,11 @@ from halflife.store.trace import Space
 FINAL = ("forget", "reembed", "recall", "repair")
 
 
-def begin(db: sqlite3.Connection, why: Why, now: float, space: int | None, count: int) -> int:
-    """Open an operation and return its number."""
+def begin(db: sqlite3.Connection, why: Why, now: float, space: int | None, count: int, first: int = 0) -> int:
+    """Open an operation and return its number. `first`: the traces it adds are numbered from here."""
     cursor = db.execute(
-        "INSERT INTO operation (kind, space, at, actor, reason, count) VALUES (?, ?, ?, ?, ?, ?)",
-        (why.kind, space, now, why.actor, why.reason, count),
+        "INSERT INTO operation (kind, space, at, actor, reason, count, first) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (why.kind, space, now, why.actor, why.reason, count, first),
     )
     return int(cursor.lastrowid or 0)
 

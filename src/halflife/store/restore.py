@@ -89,9 +89,8 @@ def insert(store: SqliteStore, space: Space, records: Sequence[Record], why: Why
     with store.db.write() as db:
         db.execute("INSERT OR IGNORE INTO space (name) VALUES (?)", (space.name,))
         space_id = int(store.space_id(space) or 0)
-        op = history.begin(db, why, now, space_id, len(records))
         n0 = 1 + (db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'trace'").fetchone()[0] or 0)
-        db.execute("UPDATE operation SET first = ? WHERE op = ?", (n0, op))
+        op = history.begin(db, why, now, space_id, len(records), first=n0)
         rows = new_rows(drafts, [draft.digest() for draft in drafts], n0, space_id, op, now, store.law)
         for row, record in zip(rows, records, strict=True):
             t = record.trace

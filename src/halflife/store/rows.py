@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,7 @@ def new_rows(
     drafts: Sequence[Draft], digests: Sequence[bytes], n0: int, space: int, op: int, now: float, law: Law
 ) -> list[tuple[Any, ...]]:
     """The rows of drafts, numbered from `n0`."""
-    start = law.initial()
-    first = (float(start.stability), float(start.difficulty), float(start.uses), float(start.lapses), float(start.span))
+    first = _first_state(law)
     rows = []
     ids = new_ids(len(drafts), now)
     for n, (d, digest, id) in enumerate(zip(drafts, digests, ids, strict=True), start=n0):
@@ -74,6 +74,11 @@ def new_rows(
             )
         )
     return rows
+
+
+@lru_cache
+def _first_state(law: Law) -> tuple[float, ...]:
+    return state_row(law.initial())
 
 
 def state_row(state: State) -> tuple[float, float, float, float, float]:

@@ -128,18 +128,27 @@ class SqliteStore:
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def add(self, space: Space, drafts: Sequence[Draft], why: Why, now: float) -> list[Added]:
-        """Write traces in one transaction. What is there already is met again: reinforced, not doubled."""
+    def add(
+        self,
+        space: Space,
+        drafts: Sequence[Draft],
+        why: Why,
+        now: float,
+        embedder: tuple[str, int] | None = None,
+    ) -> list[Added]:
+        """Write traces in one transaction. What is there already is met again: reinforced, not doubled.
+
+        `embedder`, the fingerprint and dimension behind the drafts' vectors, must be the store's if it has one.
+        """
         if not drafts:
             return []
         digests = [draft.digest() for draft in drafts]
         with self.db.write() as db:
-            self._check_dim(drafts)
+            self._check_embedder(drafts, embedder)
             space_id = self._make_space(db, space)
-            op = history.begin(db, why, now, space_id, len(drafts))
             n0 = 1 + (db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'trace'").fetchone()[0] or 0)
+            op = history.begin(db, why, now, space_id, len(drafts), first=n0)
             rows = new_rows(drafts, digests, n0, space_id, op, now, self.law)
-            db.execute("UPDATE operation SET first = ? WHERE op = ?", (n0, op))
             before = db.total_changes
             try:
                 db.executemany(INSERT_NEW, rows)
@@ -158,10 +167,15 @@ class SqliteStore:
             return int(found[0])
         return int(db.execute("INSERT INTO space (name) VALUES (?)", (space.name,)).lastrowid or 0)
 
-    def _check_dim(self, drafts: Sequence[Draft]) -> None:
+    def _check_embedder(self, drafts: Sequence[Draft], embedder: tuple[str, int] | None) -> None:
         dims = {draft.vectors.shape[1] for draft in drafts if draft.vectors is not None}
+        if not dims:
+            return
         known = self.embedder()
-        if dims and (known is None or dims != {known[1]}):
+        if embedder is not None and known != embedder:
+            self.bind(*embedder)
+            known = embedder
+        if known is None or dims != {known[1]}:
             raise EmbedderMismatch(
                 f"A vector has {sorted(dims)} dimensions; the store holds {known[1] if known else 'none yet'}.",
                 "Give the embedder that made it when opening the memory.",
@@ -190,18 +204,36 @@ class SqliteStore:
             ).fetchone()
             if status == "archived":
                 history.modify(db, op, n, {"status": "active"})
+            elif status == "merged":
+                n, id = self._survivor(db, n, id)
             self._strengthen(db, op, [n], min(draft.at, now), GOOD)
             added.append(Added(id, n, "met"))
         return added
 
+    def _survivor(self, db: sqlite3.Connection, n: int, id: str) -> tuple[int, str]:
+        """The trace that a merged one went into, directly or not."""
+        seen = {n}
+        while True:
+            found = db.execute(
+                "SELECT n, id, status FROM live_link JOIN trace ON n = CASE a WHEN ?1 THEN b ELSE a END "
+                "WHERE (a = ?1 OR b = ?1) AND live_link.kind = 'merged into'",
+                (n,),
+            ).fetchall()
+            found = [row for row in found if row[0] not in seen]
+            if not found:
+                return n, id
+            n, id, status = min(found, key=lambda row: row[2] != "active")
+            seen.add(n)
+            if status == "active":
+                return n, id
+
     def _attach(self, db: sqlite3.Connection, space: int, drafts: Sequence[Draft], added: Sequence[Added]) -> None:
         """Vectors, payloads and sources of the new traces."""
         new = [(d, a.n) for d, a in zip(drafts, added, strict=True) if a.event == "add"]
-        db.executemany(
-            "INSERT INTO vector VALUES (?, ?)",
-            [(n, d.vectors.astype(np.float32, copy=False).tobytes()) for d, n in new if d.vectors is not None],
-        )
-        db.executemany("INSERT INTO payload VALUES (?, ?)", [(n, d.payload) for d, n in new if d.payload is not None])
+        vectors = [(n, d.vectors.astype(np.float32, copy=False).tobytes()) for d, n in new if d.vectors is not None]
+        db.executemany("INSERT INTO vector VALUES (?, ?)", vectors)
+        if payloads := [(n, d.payload) for d, n in new if d.payload is not None]:
+            db.executemany("INSERT INTO payload VALUES (?, ?)", payloads)
         for draft, n in new:
             if draft.sources:
                 ns = self._numbers(db, draft.sources, space)
