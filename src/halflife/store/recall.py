@@ -89,6 +89,9 @@ class _Fetched:
         return np.asarray(self.parts.sum(axis=0))
 
 
+_NO_ANCHORS = _Fetched(np.zeros(0, dtype=np.int64), np.zeros((3, 0)), 0.0)
+
+
 def _time(work: WorkingSet, question: Question, weights: Weights) -> NDArray[np.float64]:
     """What the time named in a question gives to each slot."""
     if question.period is None:
@@ -167,26 +170,31 @@ class _Nearest:
         self._none = np.zeros((1, work.dim), dtype=np.float32)
         self._near: tuple[int, Ints, Floats, float] | None = None
 
-    def anchors(self, count: int) -> _Fetched:
-        slots = self._start(max(count, self.first))
-        parts = self.parts_of(slots)
-        best = _largest(parts.sum(axis=0), count)
-        return _Fetched(slots[best], parts[:, best], 0.0)
+    def anchors(self, count: int) -> _Fetched | None:
+        for fetched in self._grow(np.ones(1)):
+            best = _largest(fetched.relevance, count)
+            self.floor = float(fetched.relevance[best].min()) if len(best) == count else 0.0
+            if fetched.unseen <= self.floor:
+                best = best[fetched.relevance[best] > 0]
+                return _Fetched(fetched.slots[best], fetched.parts[:, best], self.floor)
+        return None
 
     def fetch(self, now: float) -> Iterator[_Fetched]:
         """More and more candidates. Between two of them the caller sets `floor`, the k-th score so far."""
-        ceiling = self.work.ceiling(now, self.weights.fading)
+        return self._grow(self.work.ceiling(now, self.weights.fading))
+
+    def _grow(self, weight: NDArray[np.float64]) -> Iterator[_Fetched]:
         count = self.first
         while count <= self.limit:
             slots = self._start(count)
-            upper = self._upper() * ceiling
+            upper = self._upper() * weight
             upper[~self.visible] = 0.0
             upper[slots] = 0.0
             yield _Fetched(slots, self.parts_of(slots), float(upper.max(initial=0.0)))
             rest = np.flatnonzero(upper > self.floor)
             if len(rest) <= self.crowd:
-                slots = np.concatenate([slots, rest])
-                yield _Fetched(slots, self.parts_of(slots), 0.0)
+                slots = np.sort(np.concatenate([slots, rest]))
+                yield _Fetched(slots, self.parts_of(slots), self.floor)
             count *= 4
 
     def _start(self, count: int) -> Ints:
@@ -198,12 +206,11 @@ class _Nearest:
 
     def _nearest(self, count: int) -> tuple[Ints, Floats]:
         if self._near is None or self._near[0] != count:
-            ns, similarity = self.index.search(self.vector, count)
-            far = float(similarity[-1]) if len(ns) == count else 0.0
+            ns, similarity, far = self.index.search(self.vector, count)
             slots = self.work.slots_of(ns)
             good = slots >= 0
             good[good] = self.work.covered[slots[good]]
-            self._near = (count, slots[good], similarity[good], max(far, 0.0))
+            self._near = (count, slots[good], similarity[good], far)
             self._known.update(zip(slots[good].tolist(), similarity[good].tolist(), strict=True))
         return self._near[1], self._near[2]
 
@@ -258,7 +265,10 @@ def _search(
     work: WorkingSet, source: _Exact | _Nearest, question: Question, k: int, now: float, weights: Weights
 ) -> list[Scored] | None:
     """Fetch until nothing unseen can enter the top k; None if the source ends before."""
-    spread = _spread(work, source.anchors(weights.anchors), question, weights)
+    anchors = source.anchors(weights.anchors) if question.terms is not None else _NO_ANCHORS
+    if anchors is None:
+        return None
+    spread = _spread(work, anchors, question, weights)
     for fetched in source.fetch(now):
         slots, parts = _with_spread(work, source, fetched, spread)
         retention, importance = work.weight(slots, now)
@@ -278,9 +288,9 @@ def _search(
 def _spread(
     work: WorkingSet, anchors: _Fetched, question: Question, weights: Weights
 ) -> dict[int, tuple[float, float]]:
-    """What anchors give to what is next to them: slot -> (neighbour, link). Needs words: a bare vector has none."""
+    """What anchors give to what is next to them: slot -> (neighbour, link). A bare vector has no anchors."""
     out: dict[int, tuple[float, float]] = {}
-    if question.terms is None or not len(anchors.slots):
+    if not len(anchors.slots):
         return out
     relevance = dict(zip(anchors.slots.tolist(), anchors.relevance.tolist(), strict=True))
     if weights.neighbour:
@@ -319,7 +329,8 @@ def brute_force(
     """The definition: score every trace, sort, take k."""
     weights = weights or Weights()
     exact = _Exact(work, question, weights)
-    spread = _spread(work, exact.anchors(weights.anchors), question, weights)
+    anchors = exact.anchors(weights.anchors) if question.terms is not None else _NO_ANCHORS
+    spread = _spread(work, anchors, question, weights)
     slots = np.flatnonzero(exact.visible)
     extra = np.array([spread.get(slot, (0.0, 0.0)) for slot in slots.tolist()]).reshape(-1, 2).T
     parts = np.concatenate([exact.parts[:, slots], extra])

@@ -146,13 +146,14 @@ class Approximate:
         draft.write_text(json.dumps(meta))
         os.replace(draft, note)
 
-    def search(self, query: Floats, count: int) -> tuple[Ints, Floats]:
-        """The nearest traces, best first: numbers and similarities, each trace once."""
+    def search(self, query: Floats, count: int) -> tuple[Ints, Floats, float]:
+        """The traces of the `count` nearest vectors: numbers, similarities, and what none of the rest exceeds."""
         found = self.index.search(query, count)
-        keys, similarity = found.keys.astype(np.int64), 1.0 - found.distances
+        keys, similarity = found.keys.astype(np.int64), (1.0 - found.distances).astype(np.float32)
+        rest = max(float(similarity[-1]), 0.0) if len(keys) == count else 0.0
         _, first = np.unique(keys, return_index=True)
         first.sort()
-        return keys[first], similarity[first].astype(np.float32)
+        return keys[first], similarity[first], rest
 
     def search_many(self, queries: Floats, count: int) -> Iterator[tuple[Ints, Floats]]:
         """The nearest traces of each of several queries."""
