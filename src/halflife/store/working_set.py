@@ -177,7 +177,7 @@ class WorkingSet:
             self._ceiling_of = (now, fading)
         stale = np.flatnonzero(np.isinf(ceiling))
         if len(stale):
-            retention, factor = self.weight(stale, now)
+            retention, factor = self.weight(stale, self._ceiling_of[0])  # not `now`, which may come again earlier
             ceiling[stale] = retention**fading * factor
         return ceiling
 
