@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from halflife.store.filters import ALL, Filter
 from halflife.store.protocol import Added, Why
 from halflife.store.recall import Question, Scored, Weights, rank
 from halflife.store.sqlite import SqliteStore
-from halflife.store.text import query_ids, same_words
+from halflife.store.text import query_ids
 from halflife.store.timerange import time_range
 from halflife.store.trace import Space, Status
 from halflife.store.vectors import Approximate, Floats
@@ -122,8 +123,7 @@ class Engine:
         with self._lock:
             key = (space.name, statuses)
             work = self._work.get(key)
-            self.store.require(self.embedder.fingerprint, self.embedder.dim)
-            dim = 0 if self.store.embedder() is None else self.embedder.dim
+            dim = self.store.require(self.embedder.fingerprint, self.embedder.dim)
             if work is None or work.dim != dim or self._worn(work):
                 approximate = self.approximate(space) if statuses == ("active",) else None
                 work = WorkingSet(self.store, space, dim, statuses=statuses, approximate=approximate)
@@ -184,38 +184,33 @@ class Engine:
         return (named.start, named.end) if named else None
 
     def _hits(self, work: WorkingSet, found: Sequence[Scored], k: int, collapse: bool) -> list[Hit]:
-        twins = self._twins(work, found) if collapse else {}
-        kept = [i for i in range(len(found)) if i not in twins][:k]
-        also = {i: [j for j, first in twins.items() if first == i] for i in kept}
-        wanted = [*kept, *(j for others in also.values() for j in others)]
-        traces = self.store.by_number([int(work.n[found[i].slot]) for i in wanted])
-        at = {i: traces.get(int(work.n[found[i].slot])) for i in wanted}
-        hits = []
-        for i in kept:
-            trace, s = at[i], found[i]
-            if trace is not None:
-                others = tuple(other.id for j in also[i] if (other := at[j]) is not None)
-                hits.append(Hit(trace, s.score, s.retention, s.parts, s.importance, self.weights.fading, others))
+        """The first k results as hits; one that says the same as an earlier one is left out and named there."""
+        hits: list[Hit] = []
+        seen: dict[bytes, int] = {}
+        for start in range(0, len(found), k):
+            block = found[start : start + k]
+            traces = self.store.by_number([int(work.n[s.slot]) for s in block])
+            for s in block:
+                trace = traces.get(int(work.n[s.slot]))
+                if trace is None:
+                    continue
+                words = query_ids(trace.text).tobytes() if collapse else b""
+                twin = seen.get(words) if words else None
+                if twin is not None and self._alike(hits[twin].trace.id, trace.id):
+                    hits[twin] = replace(hits[twin], also=(*hits[twin].also, trace.id))
+                    continue
+                if len(hits) == k:
+                    return hits
+                seen.setdefault(words, len(hits))
+                hits.append(Hit(trace, s.score, s.retention, s.parts, s.importance, self.weights.fading))
+            if len(hits) == k:
+                return hits
         return hits
 
-    def _twins(self, work: WorkingSet, found: Sequence[Scored]) -> dict[int, int]:
-        """Which results say the same as an earlier one: near in meaning, and with the same content words."""
-        windows = work.windows(np.array([s.slot for s in found], dtype=np.int64))
-        have = [i for i, one in enumerate(windows) if len(one)]
-        if len(have) < 2:
-            return {}
-        first = np.stack([windows[i][0] for i in have])
-        pairs = np.argwhere(np.triu(first @ first.T, 1) >= DUPLICATE)
-        texts: dict[int, str] = {}
-        if len(pairs):
-            ns = {i: int(work.n[found[i].slot]) for i in have}
-            traces = self.store.by_number([ns[have[x]] for x in np.unique(pairs)])
-            texts = {i: traces[n].text for i, n in ns.items() if n in traces}
-        twins: dict[int, int] = {}
-        for a, b in ((have[x], have[y]) for x, y in pairs.tolist()):
-            if a not in twins and b not in twins and a in texts and b in texts and same_words(texts[a], texts[b]):
-                twins[b] = a
-        return twins
+    def _alike(self, a: str, b: str) -> bool:
+        """Whether two texts with the same content words are near in meaning too."""
+        vectors = self.store.vectors([a, b])
+        return len(vectors) == 2 and float(np.max(vectors[a] @ vectors[b].T)) >= DUPLICATE
 
     # -- the index of large spaces ----------------------------------------------------------------------------
 

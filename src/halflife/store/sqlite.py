@@ -88,8 +88,8 @@ class SqliteStore:
                 db.execute("INSERT OR IGNORE INTO meta VALUES ('embedder', ?)", (f"{fingerprint}|{dim}",))
         self.require(fingerprint, dim)
 
-    def require(self, fingerprint: str, dim: int) -> None:
-        """Refuse an embedder other than the store's. Raises `EmbedderMismatch`."""
+    def require(self, fingerprint: str, dim: int) -> int:
+        """Refuse an embedder other than the store's. Returns the dimension of its vectors, 0 if it has none yet."""
         known = self.embedder()
         if known is not None and known != (fingerprint, dim):
             raise EmbedderMismatch(
@@ -97,6 +97,7 @@ class SqliteStore:
                 f"this one is {fingerprint} ({dim} dimensions).",
                 f"Open it with the first, or convert it: halflife reembed --db {self.path}",
             )
+        return 0 if known is None else dim
 
     def embedder(self) -> tuple[str, int] | None:
         """Fingerprint and dimension of the embedder that the store was made with, once it has vectors."""
