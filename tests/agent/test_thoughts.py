@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from halflife.agent.post_thinker import ModelPostThinker, UnusableAnswer
 from halflife.agent.thoughts import RulePostThinker, Thought, entity, sentences
 from halflife.errors import InvalidInput
 
@@ -86,9 +89,7 @@ def test_of_one_moment_the_later_in_the_list_is_the_newer():
 def test_what_can_be_true_together_does_not_contradict():
     assert RULE.contradictions([thought("A", "likes", "tea"), thought("A", "likes", "jazz")]) == []
     assert RULE.contradictions([thought("A", "age", "5"), thought("B", "age", "6")]) == []
-    assert (
-        RULE.contradictions([thought("A", "lives in", "Oslo", 1), thought("A", "lives in", "oslo ", 2)]) == []
-    )
+    assert RULE.contradictions([thought("A", "lives in", "Oslo", 1), thought("A", "lives in", "oslo ", 2)]) == []
 
 
 def test_favourites_are_functional_and_others_can_be_made_so():
@@ -161,3 +162,89 @@ def test_an_empty_part_of_a_triple_is_refused():
 def test_sentences_keep_numbers_whole():
     assert sentences("I paid 3.50 today.\nYou?") == ["I paid 3.50 today.", "You?"]
     assert sentences("   ") == []
+
+
+# -- by a language model ----------------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """A language model that gives its answers one after the other."""
+
+    def __init__(self, *answers):
+        self.answers, self.prompts = list(answers), []
+
+    def complete(self, prompt):
+        self.prompts.append(prompt)
+        return self.answers.pop(0)
+
+
+def test_a_malformed_answer_is_repaired_once():
+    model = Scripted(
+        "I cannot.", '{"thoughts": [{"head": "Anna", "relation": "likes", "tail": "tea", "from": "query"}]}'
+    )
+    [found] = ModelPostThinker(model).think("I like tea.", "Me too.")
+    assert (found.head, found.tails, found.source) == ("Anna", ("tea",), "query")
+    assert "I cannot." in model.prompts[1]
+    assert model.prompts[0] in model.prompts[1]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"thoughts": 3}',
+        '{"thoughts": [3]}',
+        '{"thoughts": [{"head": "A", "relation": "is", "tail": ["x"]}]}',
+        '{"thoughts": [{"head": " ", "relation": "is", "tail": "x"}]}',
+        '{"thoughts": [{"head": "A", "relation": "is", "tail": "x"}',
+    ],
+)
+def test_an_answer_that_is_malformed_twice_is_an_error(answer):
+    with pytest.raises(UnusableAnswer, match="not of the form"):
+        ModelPostThinker(Scripted(answer, answer)).think("a", "b")
+
+
+@pytest.mark.parametrize(
+    "answer", ['{"untrue": [3]}', '{"untrue": [0]}', '{"untrue": [true]}', '{"untrue": ["1"]}', '{"untrue": [1, 2]}']
+)
+def test_only_thoughts_that_were_shown_can_be_untrue_and_never_all(answer):
+    two = [thought("A", "age", "5", 1), thought("A", "age", "6", 2)]
+    with pytest.raises(UnusableAnswer):
+        ModelPostThinker(Scripted(answer, answer)).contradictions(two)
+    assert ModelPostThinker(Scripted('{"untrue": [1, 1]}')).contradictions(two) == ["5"]
+
+
+def group(numbers, tails=("tea", "jazz")):
+    return {"numbers": numbers, "head": "A", "relation": "likes", "tails": list(tails), "text": "A likes both."}
+
+
+@pytest.mark.parametrize(
+    "groups", [[group([1])], [group([1, 4])], [group([1, 2]), group([2, 3])], [group([1, 2], [])], [3]]
+)
+def test_groups_that_make_no_sense_are_refused(groups):
+    three = [thought("A", "likes", tail, created) for created, tail in enumerate(("tea", "jazz", "rain"))]
+    answer = json.dumps({"groups": groups})
+    with pytest.raises(UnusableAnswer):
+        ModelPostThinker(Scripted(answer, answer)).merge(three)
+
+
+def test_a_group_is_as_new_as_its_newest_part():
+    two = [thought("A", "likes", "jazz", 7), thought("A", "likes", "tea", 3)]
+    [merged] = ModelPostThinker(Scripted(json.dumps({"groups": [group([1, 2])]}))).merge(two)
+    assert merged.ids == ("tea", "jazz")  # shown from old to new
+    assert (merged.thought.created, merged.thought.text, merged.thought.tails) == (7, "A likes both.", ("tea", "jazz"))
+
+
+def test_a_large_bucket_is_shown_in_chunks_that_part_no_head():
+    bucket = [thought(head, "likes", f"{head}{i}", i) for i in range(3) for head in ("Ada", "Bo", "Cleo")]
+    bucket.append(thought("Zoe", "likes", "tea"))
+    model = Scripted(*['{"untrue": [1]}'] * 3)
+    found = ModelPostThinker(model, chunk=4).contradictions(bucket)
+    assert found == ["Ada0", "Bo0", "Cleo0"]
+    assert [prompt.count(" likes ") for prompt in model.prompts] == [3, 3, 4]
+
+
+def test_one_thought_alone_needs_no_model():
+    assert ModelPostThinker(Scripted()).merge([thought("A", "likes", "tea")]) == []

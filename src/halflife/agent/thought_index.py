@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Settings:
     mean: str = ""
     counted: int = 0
 
-    @property
+    @cached_property
     def tag(self) -> str:
         """A short name of these settings: a bucket that was stored under another tag is worth nothing."""
         return hashlib.blake2b(self.to_json().encode(), digest_size=6).hexdigest()
