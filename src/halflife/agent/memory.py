@@ -500,8 +500,8 @@ class Memory:
 
     def _known(self, space: Space) -> None:
         if self.engine.store.space_id(space) is None:
-            known = ", ".join(str(s) for s, _ in self.engine.store.spaces()[:5]) or "none yet"
-            raise UnknownSpace(f"Nothing was ever remembered for {space}.", f"Known here: {known}.")
+            # Whose memories there are instead is not said: the message may reach another user.
+            raise UnknownSpace(f"Nothing was ever remembered for {space}.", "halflife stats shows whose there are.")
 
     def _scope(
         self,
