@@ -25,9 +25,7 @@ Flags: TypeAlias = NDArray[np.bool_]
 class Bank:
     """MemoryBank's state as arrays: for each memory its strength, last recall, and whether it is alive."""
 
-    def __init__(
-        self, written: Floats, curve: ForgettingCurve, mode: ForgetMode, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, written: Floats, curve: ForgettingCurve, mode: ForgetMode, rng: np.random.Generator) -> None:
         self.curve = curve
         self.mode: ForgetMode = mode
         self.rng = rng
@@ -144,9 +142,7 @@ def stream(
     written = np.repeat(np.arange(days), per_day)
     core = np.arange(n) % core_every == 0
     centres = _unit(rng.normal(size=(days + topics, dim)))
-    vectors = _unit(
-        centres[written + rng.integers(topics, size=n)] + noise * _unit(rng.normal(size=(n, dim)))
-    )
+    vectors = _unit(centres[written + rng.integers(topics, size=n)] + noise * _unit(rng.normal(size=(n, dim))))
 
     def questions(rows: NDArray[np.int64]) -> Floats:
         return _unit(vectors[rows] + question_noise * _unit(rng.normal(size=(len(rows), dim))))

@@ -124,9 +124,7 @@ class Statement:
     sort: str
 
 
-def statements(
-    seed: int, count: int = 300, *, changes: float = 0.3, repeats: float = 0.3
-) -> tuple[Statement, ...]:
+def statements(seed: int, count: int = 300, *, changes: float = 0.3, repeats: float = 0.3) -> tuple[Statement, ...]:
     """Test B's stream: new facts, facts told again, and facts that change.
 
     Parameters
@@ -147,11 +145,7 @@ def statements(
         else:
             subject = list(known)[rng.integers(len(known))]
             sort = "change" if draw < changes else "repeat"
-            options = (
-                [v for v in _VALUES[subject[1]] if v != known[subject]]
-                if sort == "change"
-                else [known[subject]]
-            )
+            options = [v for v in _VALUES[subject[1]] if v != known[subject]] if sort == "change" else [known[subject]]
         known[subject] = options[rng.integers(len(options))]
         said.append(Statement(subject[0], subject[1], known[subject], float(time), sort))
     return tuple(said)
