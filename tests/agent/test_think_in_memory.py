@@ -13,6 +13,7 @@ from halflife.agent.post_thinker import ModelPostThinker
 from halflife.agent.system import MemorySystem
 from halflife.agent.think_in_memory import ThinkInMemory
 from halflife.agent.thoughts import RulePostThinker, Thought
+from halflife.agent.turns import turns_of
 from halflife.errors import InvalidInput, StoreBusy
 from halflife.llm import HashEmbedder
 from halflife.papers.embedding import cached_embedder
@@ -92,6 +93,22 @@ def test_thoughts_know_the_side_of_the_turn_they_come_from(memory, tim):
     sources = {t.text: t.sources for t in memory.list(user_id="anna") if t.role == "thought"}
     assert sources["The user lives in Oslo."] == (query.id,)
     assert sources["The assistant likes fjords."] == (response.id,)
+
+
+def test_a_reply_belongs_to_the_message_before_it_in_its_session(memory, tim):
+    for role, said, session in (
+        ("assistant", "I like fjords.", "a"),
+        ("user", "I like tea.", "a"),
+        ("user", "I like jazz.", "b"),
+        ("assistant", "You like Norway.", "a"),
+        ("assistant", "You like Sweden.", "a"),
+    ):
+        memory.add(said, user_id="anna", role=role, session_id=session)
+    turns = turns_of(t for t in memory.list(user_id="anna"))
+    assert sorted(tuple(side.text if side else None for side in turn) for turn in turns if all(turn)) == [
+        ("I like tea.", "You like Norway.")
+    ]
+    assert len(turns) == 4
 
 
 def test_erasing_a_turn_erases_what_was_concluded_from_it(memory, tim):

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from halflife.agent.engine import Engine
 from halflife.agent.hit import Hit
 from halflife.agent.post_thinker import UnusableAnswer
@@ -37,11 +39,13 @@ from halflife.agent.thought_index import (
     thought_of,
 )
 from halflife.agent.thoughts import Merged, PostThinker, RulePostThinker, Thought
+from halflife.agent.turns import Turn, turns_of
 from halflife.errors import InvalidInput, StoreBusy
 from halflife.store.draft import Draft, check_content
 from halflife.store.erase import erase
 from halflife.store.filters import ALL, Filter, parse
 from halflife.store.protocol import Added, Why
+from halflife.store.rows import state_of, state_row
 from halflife.store.trace import Space, Trace
 
 T = TypeVar("T")
@@ -190,15 +194,21 @@ class ThinkInMemory:
             allowed = set(store.match(space, where).tolist())
             everything = index.search(vector, len(index), index.hashing.n_buckets)
             found = [hit for hit in everything if int(ns[hit.row]) in allowed][:k]
-        traces = store.by_number([int(ns[hit.row]) for hit in found])
-        hits = [self._hit(traces[n], hit.score, now) for hit in found if (n := int(ns[hit.row])) in traces]
+        by_number = store.by_number([int(ns[hit.row]) for hit in found])
+        scored = [(by_number[n], hit.score) for hit in found if (n := int(ns[hit.row])) in by_number]
+        retention = self._retention([trace for trace, _ in scored], now)
+        hits = [
+            Hit(trace, score, left, {"semantic": score}, 1.0, 0.0)
+            for (trace, score), left in zip(scored, retention, strict=True)
+        ]
         if reinforce:
             store.reinforce([hit.id for hit in hits], now)
         return hits
 
-    def _hit(self, trace: Trace, score: float, now: float) -> Hit:
-        retention = float(self.engine.store.law.retention(max(now - trace.last_used, 0.0), trace.state))
-        return Hit(trace, score, retention, {"semantic": score}, 1.0, 0.0)
+    def _retention(self, traces: Sequence[Trace], now: float) -> list[float]:
+        state = state_of(state_row(trace.state) for trace in traces)
+        elapsed = np.array([max(now - trace.last_used, 0.0) for trace in traces])
+        return [float(left) for left in self.engine.store.law.retention(elapsed, state)]
 
     def bucket(self, space: Space, number: int) -> list[Thought]:
         """The thoughts in a bucket of the first table, oldest first."""
@@ -355,22 +365,13 @@ class ThinkInMemory:
         store.db.set_meta(marker, json.dumps({"op": op, "failed": failed}))
         return touched
 
-    def _new_turns(self, space: Space, done: Mapping[str, Any]) -> list[tuple[Trace | None, Trace | None]]:
-        """What was said since, and what a model failed at before, as pairs of query and response."""
+    def _new_turns(self, space: Space, done: Mapping[str, Any]) -> list[Turn]:
+        """What was said since, and what a model failed at before."""
         store = self.engine.store
         found = list(store.by_number(store.new_since(space, done["op"]).tolist()).values())
         if done["failed"]:
             found += store.find(space, ACTIVE & parse({"id": {"in": done["failed"]}}))
-        turns = {t.id: t for t in found if t.role != ROLE and t.text}
-        pairs: list[tuple[Trace | None, Trace | None]] = []
-        for turn in sorted(turns.values(), key=lambda t: (t.session_id or "", t.at, t.id)):
-            if turn.role != "assistant":
-                pairs.append((turn, None))
-            elif pairs and (query := pairs[-1][0]) and not pairs[-1][1] and query.session_id == turn.session_id:
-                pairs[-1] = (query, turn)
-            else:
-                pairs.append((None, turn))
-        return sorted(pairs, key=lambda pair: min(turn.at for turn in pair if turn))
+        return turns_of({t.id: t for t in found if t.role != ROLE and t.text}.values())
 
     def _mend(self, space: Space, now: float) -> list[str]:
         """A thought that lost a source may still tell of it: erase it, and bring back what it had absorbed."""
