@@ -37,11 +37,12 @@ def drafts(
 ) -> list[Draft]:
     """Items with the defaults of the call, checked. `units` turns the vectors given into rows of unit vectors."""
     fields = [_fields(item, defaults, now) for item in items]
-    given = [i for i, one in enumerate(fields) if "vector" in one]
-    if given:
-        for i, rows in zip(given, units([fields[i].pop("vector") for i in given]), strict=True):
-            fields[i]["vectors"] = rows
-    return [Draft(**one) for one in fields]
+    vectors = {i: one.pop("vector") for i, one in enumerate(fields) if "vector" in one}
+    made = [Draft(**one) for one in fields]
+    if vectors:
+        for i, rows in zip(vectors, units(list(vectors.values())), strict=True):
+            made[i].vectors = rows
+    return made
 
 
 def _fields(item: Item, defaults: Mapping[str, Any], now: float) -> dict[str, Any]:

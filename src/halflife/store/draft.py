@@ -50,18 +50,24 @@ class Draft:
 
     def __post_init__(self) -> None:
         check_content(self.text, empty_ok=self.payload is not None)
-        for moment in (self.at, self.valid_from or 0.0, self.valid_to or 0.0):
-            if not math.isfinite(moment):
-                raise InvalidInput(f"The time {moment!r} is not a finite number of seconds.")
-        check_importance(self.importance)
+        if not math.isfinite(self.at):
+            raise InvalidInput(f"The time {self.at!r} is not a finite number of seconds.")
+        if self.importance != 0.5:
+            check_importance(self.importance)
         if self.kind not in KINDS:
             raise InvalidInput(f"kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
-        if self.valid_from is not None and self.valid_to is not None and self.valid_to < self.valid_from:
-            raise InvalidInput("valid_to lies before valid_from.")
-        for name in ("role", "agent_id", "session_id", "layer", "id"):
-            value = getattr(self, name)
-            if value is not None or name == "layer":
-                check_name(value, name)
+        if self.valid_from is not None or self.valid_to is not None:
+            check_validity(self.valid_from, self.valid_to)
+        if self.layer != "short":
+            check_name(self.layer, "layer")
+        if self.role is not None:
+            check_name(self.role, "role")
+        if self.agent_id is not None:
+            check_name(self.agent_id, "agent_id")
+        if self.session_id is not None:
+            check_name(self.session_id, "session_id")
+        if self.id is not None:
+            check_name(self.id, "id")
         if self.vectors is not None:
             check_vectors(self.vectors)
 
@@ -70,6 +76,15 @@ class Draft:
         content = self.payload if self.payload is not None else b""
         words = " ".join(self.text.split())
         return hashlib.blake2b(f"{self.kind}\0{self.role or ''}\0{words}\0".encode() + content, digest_size=16).digest()
+
+
+def check_validity(start: float | None, end: float | None) -> None:
+    """Refuse a period that is none."""
+    for moment in (start, end):
+        if moment is not None and not math.isfinite(moment):
+            raise InvalidInput(f"The time {moment!r} is not a finite number of seconds.")
+    if start is not None and end is not None and end < start:
+        raise InvalidInput("valid_to lies before valid_from.")
 
 
 def check_name(value: str, what: str) -> None:

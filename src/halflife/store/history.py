@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from halflife.errors import InvalidInput, NothingToUndo, UnknownTrace
 from halflife.store.draft import Draft
 from halflife.store.protocol import Event, Why
-from halflife.store.text import term_ids
+from halflife.store.text import term_bytes
 from halflife.store.trace import Space
 
 FINAL = ("forget", "reembed", "recall", "repair")
@@ -59,7 +59,7 @@ def modify(
         draft = Draft(
             columns.get("text", text), 0.0, role=columns.get("role", role), kind=kind, payload=payload and payload[0]
         )
-        columns |= {"digest": draft.digest(), "terms": term_ids(draft.text).tobytes()}
+        columns |= {"digest": draft.digest(), "terms": term_bytes(draft.text)}
     if new_version:
         columns["version"] = 1 + db.execute("SELECT version FROM trace WHERE n = ?", (n,)).fetchone()[0]
     kept = [name for name in columns if name not in ("digest", "terms")]

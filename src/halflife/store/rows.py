@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from halflife.decay.law import Law, State
 from halflife.errors import InvalidInput
 from halflife.store.draft import Draft, check_importance, check_name, metadata_json
-from halflife.store.text import term_ids
+from halflife.store.text import term_bytes
 from halflife.store.trace import Space, Trace, new_ids
 
 STATE = ("stability", "difficulty", "uses", "lapses", "span")
@@ -66,7 +66,7 @@ def new_rows(
                 d.importance,
                 d.layer,
                 d.system,
-                term_ids(d.text).tobytes(),
+                term_bytes(d.text),
                 op,
                 op,
                 d.at,

@@ -11,6 +11,7 @@ precision and saves every string from memory.
 from __future__ import annotations
 
 import re
+import struct
 import threading
 import unicodedata
 from functools import cache
@@ -149,9 +150,14 @@ def term_ids(text: str) -> NDArray[np.uint32]:
     >>> bool((term_ids("cats running") == term_ids("The cat runs")[1:]).any())
     True
     """
+    return np.frombuffer(term_bytes(text), dtype=np.uint32)
+
+
+def term_bytes(text: str) -> bytes:
+    """The same as bytes, as they are stored: little-endian, four a term."""
     ids = list(map(_TERM_IDS.__getitem__, _words(text, False)))
     ids.sort()
-    return np.array(ids, dtype=np.uint32)
+    return struct.pack(f"<{len(ids)}I", *ids)
 
 
 def query_ids(text: str) -> NDArray[np.uint32]:
