@@ -244,6 +244,10 @@ class Engine:
         vectors = np.frombuffer(b"".join(blob for _, blob in blobs), dtype=np.float32).reshape(-1, work.dim)
         built = Approximate.build(work.dim, keys, vectors, work.op, self.approximate_path(space))
         built.save(self.identity())
+        erased = "SELECT 1 FROM erased WHERE space = ? AND op > ?"
+        if built.path is not None and self.store.db.one(erased, self.store.space_id(space), built.op):
+            built.path.unlink(missing_ok=True)  # forgotten while it was built: it must not come back
+            return 0
         self.drop(space)
         if built.path is None:
             self._work[(space.name, ("active",))] = WorkingSet(self.store, space, work.dim, approximate=built)

@@ -12,6 +12,7 @@ import hashlib
 import mmap
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from halflife.errors import UnknownTrace
+from halflife.errors import StoreError, UnknownTrace
 from halflife.store import history, scan
 from halflife.store.connection import MEMORY
 from halflife.store.protocol import Why
-from halflife.store.rows import chunks, marks
+from halflife.store.rows import chunks, floats, marks
 from halflife.store.sqlite import SqliteStore
 from halflife.store.timeparse import format_time
 from halflife.store.vectors import stored_bytes
@@ -169,8 +170,11 @@ def _needles(db: sqlite3.Connection, ns: Sequence[int]) -> set[bytes]:
         words |= {word for word in text.split() if len(word.encode()) >= 6}
     for (before,) in _each(db, "SELECT before FROM change WHERE n IN ({})", ns):
         out |= scan.fragments(before.encode())
-    for (data,) in _each(db, "SELECT data FROM vector WHERE n IN ({})", ns):
-        out |= scan.fragments(data, _VECTOR_STRIDE)
+    vectors = _each(db, "SELECT data FROM vector WHERE n IN ({})", ns)
+    vectors += _each(db, "SELECT vector FROM change WHERE vector IS NOT NULL AND n IN ({})", ns)
+    for (data,) in vectors:
+        half = floats(data).astype(np.float16).tobytes()  # as indexes hold it
+        out |= scan.fragments(data, _VECTOR_STRIDE) | scan.fragments(half, _VECTOR_STRIDE)
     for (data,) in _each(db, "SELECT data FROM payload WHERE n IN ({})", ns):
         out |= scan.fragments(data, _VECTOR_STRIDE)
     longest = sorted(words, key=lambda word: (-len(word), word))[:_WORDS_CHECKED]
@@ -194,22 +198,38 @@ def _delete(db: sqlite3.Connection, op: int, ns: Sequence[int]) -> None:
 
 
 def _wipe_indexes(store: SqliteStore, ns: Sequence[int]) -> set[bytes]:
-    """Overwrite the vectors of these traces in the index files; what to look for afterwards."""
+    """Overwrite the vectors of these traces in the index files; what to look for afterwards.
+
+    An index that cannot be read, or in which a trace that stays has one of these vectors too, is deleted: sleep
+    builds it anew.
+    """
     needles: set[bytes] = set()
     keys = np.array(ns, dtype=np.uint64)
     for path in _index_files(store):
         if path.suffix != ".usearch":
             continue
-        vectors = stored_bytes(path, keys)
-        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-            for vector in vectors:
-                needles |= scan.fragments(vector, _VECTOR_STRIDE)
-                start = data.find(vector)
-                while start >= 0:
-                    data[start : start + len(vector)] = bytes(len(vector))
-                    start = data.find(vector, start)
-            data.flush()
+        try:
+            vectors = Counter(stored_bytes(path, keys))
+        except (RuntimeError, ValueError, OSError):
+            path.unlink(missing_ok=True)
+            continue
+        needles.update(*(scan.fragments(vector, _VECTOR_STRIDE) for vector in vectors))
+        if any(_overwrite(path, vector) > count for vector, count in vectors.items()):
+            path.unlink(missing_ok=True)
     return needles
+
+
+def _overwrite(path: Path, content: bytes) -> int:
+    """Put zeros where a content stands in a file. Returns how many places that were."""
+    count = 0
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        start = data.find(content) if any(content) else -1
+        while start >= 0:
+            data[start : start + len(content)] = bytes(len(content))
+            count += 1
+            start = data.find(content, start + len(content))
+        data.flush()
+    return count
 
 
 def _prove(store: SqliteStore, needles: set[bytes]) -> dict[str, Any]:
@@ -218,11 +238,11 @@ def _prove(store: SqliteStore, needles: set[bytes]) -> dict[str, Any]:
         return {"files": (), "bytes": 0, "fragments": len(needles), "rebuilt": False, "left": (), "verified": True}
     note = _empty_log(store)
     left = _left(store, needles)
-    rebuilt = bool(left)
+    rebuilt = bool(left) and not note
     if rebuilt:
-        with store.db.lock:
-            store.db.connection.execute("VACUUM")
-        note = _empty_log(store) or note
+        for path in scan.find(_index_files(store), left).values():
+            path.unlink(missing_ok=True)  # what a crash left half written
+        note = _rebuild(store) or _empty_log(store) or note
         left = _left(store, set(left))
     files = store_files(store)
     return {
@@ -236,12 +256,19 @@ def _prove(store: SqliteStore, needles: set[bytes]) -> dict[str, Any]:
     }
 
 
+def _rebuild(store: SqliteStore) -> str:
+    try:
+        store.db.all("VACUUM")
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
 def _empty_log(store: SqliteStore, patience: float = 10.0) -> str:
     """Move the write-ahead log into the file and cut it to nothing; a reader elsewhere can delay that."""
     deadline = time.monotonic() + patience
     while True:
-        with store.db.lock:
-            busy, _, _ = store.db.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        [(busy, _, _)] = store.db.all("PRAGMA wal_checkpoint(TRUNCATE)")
         if not busy:
             return ""
         if time.monotonic() > deadline:

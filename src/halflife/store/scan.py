@@ -28,7 +28,8 @@ def fragments(content: bytes, stride: int = STRIDE) -> set[bytes]:
     if len(content) <= SIZE:
         return {content} if len(content) >= 4 else set()
     starts = {*range(0, len(content) - SIZE + 1, stride), len(content) - SIZE}
-    return {content[start : start + SIZE] for start in starts}
+    pieces = {content[start : start + SIZE] for start in starts}
+    return pieces - {bytes(SIZE)}  # zeros stand in every file, and tell nothing
 
 
 def find(paths: Iterable[Path], needles: Iterable[bytes]) -> dict[bytes, Path]:

@@ -157,6 +157,9 @@ class Approximate:
 
     def search_many(self, queries: Floats, count: int) -> Iterator[tuple[Ints, Floats]]:
         """The nearest traces of each of several queries."""
+        if len(queries) == 1:  # usearch answers one query in another form
+            yield self.search(queries[0], count)[:2]
+            return
         found = cast(BatchMatches, self.index.search(queries, count))
         for keys, distances, size in zip(found.keys, found.distances, found.counts, strict=True):
             yield keys[:size].astype(np.int64), (1.0 - distances[:size]).astype(np.float32)
