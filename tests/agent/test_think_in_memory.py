@@ -104,7 +104,7 @@ def test_a_reply_belongs_to_the_message_before_it_in_its_session(memory, tim):
         ("assistant", "You like Sweden.", "a"),
     ):
         memory.add(said, user_id="anna", role=role, session_id=session)
-    turns = turns_of(t for t in memory.list(user_id="anna"))
+    turns = turns_of(reversed(memory.list(user_id="anna")))
     assert sorted(tuple(side.text if side else None for side in turn) for turn in turns if all(turn)) == [
         ("I like tea.", "You like Norway.")
     ]

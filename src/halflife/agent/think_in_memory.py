@@ -368,9 +368,9 @@ class ThinkInMemory:
     def _new_turns(self, space: Space, done: Mapping[str, Any]) -> list[Turn]:
         """What was said since, and what a model failed at before."""
         store = self.engine.store
-        found = list(store.by_number(store.new_since(space, done["op"]).tolist()).values())
-        if done["failed"]:
-            found += store.find(space, ACTIVE & parse({"id": {"in": done["failed"]}}))
+        new = store.by_number(store.new_since(space, done["op"]).tolist())
+        failed = store.find(space, ACTIVE & parse({"id": {"in": done["failed"]}})) if done["failed"] else []
+        found = [*reversed(failed), *(new[n] for n in sorted(new))]
         return turns_of({t.id: t for t in found if t.role != ROLE and t.text}.values())
 
     def _mend(self, space: Space, now: float) -> list[str]:

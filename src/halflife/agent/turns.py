@@ -13,10 +13,11 @@ Turn: TypeAlias = tuple[Trace | None, Trace | None]
 def turns_of(messages: Iterable[Trace]) -> list[Turn]:
     """Pairs of query and response, oldest first; one side is None where only the other was said.
 
-    A message of the role `assistant` answers the message before it in its session, if that has no answer yet.
+    `messages` are in the order in which they were written, which decides between messages of one time. A message of
+    the role `assistant` answers the message before it in its session, if that has no answer yet.
     """
     turns: list[Turn] = []
-    for message in sorted(messages, key=lambda m: (m.session_id or "", m.at, m.id)):
+    for message in sorted(messages, key=lambda m: (m.session_id or "", m.at)):
         if message.role != "assistant":
             turns.append((message, None))
             continue
