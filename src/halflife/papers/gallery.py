@@ -38,12 +38,9 @@ def gallery(root: str | Path = ROOT) -> str:
         entry = paper(result["number"])
         link = f"{folder.relative_to(root).as_posix()}/report.md"
         held = [claim["holds"] for claim in result["claims"]]
-        rows.append(
-            (f"[{entry.number:02d} {entry.name}]({link})", result["size"], sum(held), len(held) - sum(held))
-        )
+        rows.append((f"[{entry.number:02d} {entry.name}]({link})", result["size"], sum(held), len(held) - sum(held)))
         failed += [
-            f"- {entry.name} ({result['size']}): {claim['name']}: measured {claim['measured']}, "
-            f"bound {claim['bound']}"
+            f"- {entry.name} ({result['size']}): {claim['name']}: measured {claim['measured']}, bound {claim['bound']}"
             for claim in result["claims"]
             if not claim["holds"]
         ]
@@ -54,3 +51,13 @@ def gallery(root: str | Path = ROOT) -> str:
     if failed:
         parts += ["### Not reproduced", "\n".join(failed)]
     return "\n\n".join(parts) + "\n"
+
+
+def page(root: str | Path = ROOT) -> str:
+    """The whole index page, `root/index.md`."""
+    intro = "Each paper's effect, shown by one command at a size that fits a laptop. A claim that fails is listed."
+    return f"# Gallery of reproductions\n\n{intro} [How to read a report](../papers.md).\n\n{gallery(root)}"
+
+
+if __name__ == "__main__":
+    (Path(ROOT) / "index.md").write_text(page(), encoding="utf-8")
