@@ -62,6 +62,8 @@ class Memory:
     must_exist: refuse to make a new file.
     actor: who writes, for the history.
 
+    Examples
+    --------
     >>> memory = Memory(embedder="hash")
     >>> [added] = memory.add("I moved to Lisbon in May.", user_id="anna", at="2026-05-20")
     >>> [hit] = memory.search("Lisbon", user_id="anna")

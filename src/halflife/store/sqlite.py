@@ -57,6 +57,8 @@ class SqliteStore:
     synchronous: `FULL` survives power loss; `NORMAL` survives a crash of the process and is faster.
     must_exist: refuse to make a new file.
 
+    Examples
+    --------
     >>> from halflife.decay import FSRS6
     >>> store = SqliteStore(law=FSRS6())
     >>> anna = Space.of(user_id="anna")
