@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halflife.cli.options import Target, common, on_session, open_memory, read_filter
+from halflife.cli.options import Target, common, known_space, on_session, open_memory, read_filter
 from halflife.cli.output import emit, fancy, one_line, say, table
 from halflife.cli.read import EXCERPT, day
 
@@ -57,6 +57,8 @@ def forget(
     """
     where = read_filter(filters)
     with open_memory(target, embeds=about is not None) as memory:
+        if not ids or target.user or target.agent:
+            known_space(memory, target)
         plan = memory.plan_forget(
             list(ids) or None, **target.scope, filters=where, about=about, threshold=threshold, everything=everything
         )

@@ -136,6 +136,7 @@ def list_(
         raise click.UsageError("--limit and --offset cannot be negative.")
     where = read_filter(filters)
     with open_memory(target, embeds=False) as memory:
+        known_space(memory, target)
         traces = memory.list(**target.scope, filters=where, since=since, until=until, limit=limit, offset=offset)
         if as_json:
             for trace in traces:

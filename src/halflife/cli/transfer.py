@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 
 import click
 
-from halflife.cli.options import Target, common, on_space, open_memory, read_stdin
+from halflife.cli.options import Target, common, known_space, on_space, open_memory, read_stdin
 from halflife.cli.output import emit, json_safe, progress, say
 from halflife.errors import InvalidInput, StoreError
 
@@ -32,6 +32,8 @@ def export(target: Target, file: str, no_vectors: bool, as_json: bool) -> None:
       halflife export - --user anna --no-vectors | jq .text
     """
     with open_memory(target, embeds=False) as memory:
+        if target.user or target.agent:
+            known_space(memory, target)
         lines = memory.export(**target.owner, vectors=not no_vectors)
         if file == "-":
             for line in lines:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halflife.cli.options import Target, common, on_file, on_space, open_memory
+from halflife.cli.options import Target, common, known_space, on_file, on_space, open_memory
 from halflife.cli.output import emit, progress, say
 from halflife.cli.read import event_record
 from halflife.errors import CorruptStore
@@ -96,6 +96,8 @@ def consolidate(
     if merge_at is not None:
         policy = replace(policy, merge_at=merge_at)
     with open_memory(target, embeds=False) as memory, progress("Sleeping") as tick:
+        if target.user or target.agent:
+            known_space(memory, target)
         report = memory.consolidate(**target.owner, policy=policy, now=now, dry_run=dry_run, progress=tick)
     if as_json:
         emit(report.to_dict())

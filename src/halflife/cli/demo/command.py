@@ -26,38 +26,37 @@ memory.search("What did he bury?", user_id="pepys")"""
 
 @click.command()
 @click.option(
-    "--entries", "count", type=click.IntRange(1, TOTAL), default=730, show_default=True, help="How many days to read."
-)
+    "--entries", "count", type=click.IntRange(1, TOTAL), metavar="N",
+    help=f"Read N entries in a row, up to the fire or past it; {TOTAL} is all.  [default: 244, two summers]",
+)  # fmt: skip
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default="halflife-demo", show_default=True, metavar="DIR",
-    help="Where the memory and the figure go.",
+    "--out", type=click.Path(file_okay=False, path_type=Path), default="halflife-demo", show_default=True,
+    metavar="DIR", help="Where the memory and the figure go.",
 )  # fmt: skip
 @click.option("--keep", is_flag=True, help="Leave the memory there afterwards, to try more with it.")
-@click.option(
-    "--embedder", envvar="HALFLIFE_EMBEDDER", metavar="NAME", help="As for `halflife add`.  [default: minilm]"
-)
+@click.option("--embedder", envvar="HALFLIFE_EMBEDDER", metavar="NAME", help="As for add.  [default: minilm]")
 @common
-def demo(count: int, out: Path, keep: bool, embedder: str | None, as_json: bool) -> None:
+def demo(count: int | None, out: Path, keep: bool, embedder: str | None, as_json: bool) -> None:
     """Watch a memory live: the diary of Samuel Pepys.
 
-    It reads two years of a real diary (1665 and 1666, plague and fire), asks it questions, shows what has faded
-    and what recall kept alive, lets the memory sleep, and forgets a person without a trace. About half a minute.
+    It reads two summers of a real diary, 1665 with the plague and 1666 with the fire, asks it questions, shows
+    what has faded and what recall kept alive, lets the memory sleep, and forgets a person without a trace.
 
     \b
     Examples:
       halflife demo
       halflife demo --keep && halflife search "comet" --user pepys --db halflife-demo/pepys-demo.db
       halflife demo --entries 3415
-      halflife demo --entries 100 --json
+      halflife demo --entries 100 --embedder hash --json
     """
-    from halflife.cli.demo.diary import around_the_fire, entries
+    from halflife.cli.demo.diary import around_the_fire, entries, two_summers
     from halflife.cli.demo.run import Demo, remove, stopwatch
 
     seconds = stopwatch()
     out.mkdir(parents=True, exist_ok=True)
     path = out / FILE
     remove(path)
-    part = around_the_fire(entries(), count)
+    part = two_summers(entries()) if count is None else around_the_fire(entries(), count)
     show = not as_json
     try:
         one = Demo(path, part, embedder)
@@ -88,16 +87,18 @@ def _read(demo: Demo, out: Path, show: bool) -> dict[str, Any]:
     first, last = demo.part[0].day, demo.part[-1].day
     if show:
         screen.heading(1, "A diary becomes a memory")
+        summers = ", the two summers" if (last - first).days > len(demo.part) + 100 else ""
         screen.paragraph(
-            f"Samuel Pepys, London, {first.day} {first:%B %Y} to {last.day} {last:%B %Y}: {len(demo.part):,} of the "
-            f"{TOTAL:,} entries of his diary. Dates are Old Style, as he wrote them, ten days behind ours."
+            f"Samuel Pepys, London, {first.day} {first:%B %Y} to {last.day} {last:%B %Y}{summers}: "
+            f"{len(demo.part):,} of the {TOTAL:,} entries of his diary. Dates are Old Style, as he wrote them, ten "
+            "days behind ours."
         )
     seconds = stopwatch()
     with progress("  Reading the diary") as tick:
         recalls = demo.read(tick)
     took = seconds()
     if show:
-        text = f"Read in {took:.0f} s. Now and then he thought back to something: {recalls} recalls on the way."
+        text = f"Read in {took:.0f} s. On the way he thought back {recalls} times: recalls, which make a memory last."
         screen.paragraph(text)
     return {
         "from": str(first), "to": str(last), "calendar": "Old Style", "recalls": recalls, "read_seconds": round(took, 1)
@@ -175,12 +176,10 @@ def _sleep(demo: Demo, out: Path, show: bool) -> dict[str, Any]:
 
     plan, report = demo.sleep()
     if show:
-        screen.heading(4, "A year later it sleeps")
-        screen.paragraph(str(plan))
-        screen.paragraph(str(report))
-        screen.paragraph(
-            "Archived means out of recall, not gone; every step can be undone with `halflife undo`.", dim=True
-        )
+        screen.heading(4, "Two years later it sleeps")
+        screen.paragraph(f"Dry run:  {plan}")
+        screen.paragraph(f"For real: {report}")
+        screen.paragraph("Archived is out of recall, not gone: `halflife undo` takes back every step.", dim=True)
     return {"consolidate_plan": _counts(plan.to_dict()), "consolidate": _counts(report.to_dict())}
 
 
@@ -196,7 +195,9 @@ def _forget(demo: Demo, out: Path, show: bool) -> dict[str, Any]:
     found = demo.forget(out)
     if show and found is not None:
         screen.heading(5, f"{found.who} asks to be forgotten")
-        screen.paragraph(f"{found.count} of {found.of:,} memories name her or him. They are erased, not hidden:")
+        screen.paragraph(
+            f"{found.count} of {found.of:,} memories hold the name “{found.name}”. They are erased, not hidden:"
+        )
         click.echo()
         screen.forgotten(found)
         screen.paragraph(f"The report, for whoever wants to check it: {out / 'erasure.json'}", dim=True)

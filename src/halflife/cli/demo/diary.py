@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.resources import files
@@ -16,7 +17,7 @@ from typing import Any
 
 OLD_STYLE = timedelta(days=10)
 FIRE = date(1666, 9, 4)
-SHARE_BEFORE = 0.839  # how much of a part of the diary lies before the fire
+AFTER = 26  # days from the fire to the end of September
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,34 @@ def entries() -> list[Entry]:
     """
     data = lzma.decompress(files("halflife.cli.demo").joinpath("pepys.jsonl.xz").read_bytes())
     out: list[Entry] = []
-    # Two reflections on the year that is past have no date; they stand at the turn of the year.
-    last = date(1660, 1, 11)
+    day = date(1660, 1, 1)
     for line in data.decode().splitlines():
         record = json.loads(line)
-        last = date.fromisoformat(record["date"]) if record["date"] else last
-        out.append(Entry(last - OLD_STYLE, record["text"]))
+        if record["date"]:  # two reflections on a year that is past have none; they stand at its turn
+            day = date.fromisoformat(record["date"]) - OLD_STYLE
+            # Three dates of the edition do not agree with the day that Pepys wrote above the entry.
+            day = day.replace(day=int(re.findall(r"\d+", record["heading"])[0]))
+        out.append(Entry(day, record["text"]))
     return out
 
 
-def around_the_fire(diary: list[Entry], count: int) -> list[Entry]:
-    """`count` entries in a row, among them the days of the fire; 730 are the years 1665 and 1666.
+def two_summers(diary: list[Entry]) -> list[Entry]:
+    """June to September of 1665, the year of the plague, and of 1666, the year of the fire.
 
-    >>> part = around_the_fire(entries(), 730)
+    >>> part = two_summers(entries())
+    >>> len(part), str(part[0].day), str(part[-1].day)
+    (244, '1665-06-01', '1666-09-30')
+    """
+    return [entry for entry in diary if entry.day.year in (1665, 1666) and 6 <= entry.day.month <= 9]
+
+
+def around_the_fire(diary: list[Entry], count: int) -> list[Entry]:
+    """`count` entries in a row up to the days after the fire (and further, if there are not so many before).
+
+    >>> part = around_the_fire(entries(), 40)
     >>> str(part[0].day), str(part[-1].day)
-    ('1665-01-01', '1666-12-31')
+    ('1666-08-06', '1666-09-14')
     """
     fire = next(i for i, entry in enumerate(diary) if entry.day == FIRE)
-    start = max(0, min(fire - int(SHARE_BEFORE * (count - 1)), len(diary) - count))
+    start = max(0, fire + 1 + min(AFTER, count // 4) - count)
     return diary[start : start + count]

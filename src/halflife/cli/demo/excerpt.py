@@ -1,4 +1,4 @@
-"""The sentence of a long memory that says what was asked."""
+"""The passage of a long memory that says what was asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from halflife.llm.embedder import Embedder
 from halflife.store.text import query_ids, term_ids
 
-LONGEST = 240
+SHORTEST = 25  # characters; a shorter passage is a date or a sigh
 _END = re.compile(r"(?<=[.!?;])\s+(?=[A-Z“‘a-z])")
 _SHORT = re.compile(r"\b(?:Mrs?|Sir|Dr|St|Capt|Col|Esq|Ld|[A-Z])\.$")
 
@@ -27,20 +27,35 @@ def sentences(text: str) -> list[str]:
     return out
 
 
-def best_sentence(text: str, query: str, embedder: Embedder) -> str:
-    """The sentence nearest to a query by meaning, and by how many of its words it holds; at most 240 characters."""
-    parts = [part for part in sentences(text) if len(part) > 25] or [text]
+def passages(text: str, longest: int) -> list[str]:
+    """From each sentence on, as many as fit into `longest` characters; one is there even if it is longer.
+
+    >>> passages("Up. To the office. Home.", 17)
+    ['Up.', 'To the office.', 'Home.']
+    >>> passages("Up. To the office. Home.", 24)
+    ['Up. To the office. Home.', 'To the office. Home.', 'Home.']
+    """
+    parts = sentences(text)
+    out = []
+    for start, passage in enumerate(parts):
+        for more in parts[start + 1 :]:
+            if len(passage) + 1 + len(more) > longest:
+                break
+            passage = f"{passage} {more}"
+        out.append(passage)
+    return out
+
+
+def best_passage(text: str, query: str, embedder: Embedder, longest: int = 260) -> str:
+    """The passage nearest to a query by meaning, and by how many of its words it holds, cut to its length."""
+    found = [passage for passage in passages(text, longest) if len(passage) >= SHORTEST] or [text]
     wanted = set(query_ids(query).tolist())
-    nearness = embedder.embed(parts) @ embedder.embed([query])[0]
+    nearness = embedder.embed(found) @ embedder.embed([query])[0]
 
     def score(i: int) -> float:
-        held = wanted & set(term_ids(parts[i]).tolist())
+        held = wanted & set(term_ids(found[i]).tolist())
         return float(nearness[i]) + (len(held) / len(wanted) if wanted else 0.0)
 
-    return cut(parts[max(range(len(parts)), key=score)])
-
-
-def cut(text: str, limit: int = LONGEST) -> str:
-    """The text, cut at a word."""
-    text = text.strip().rstrip(";,: ")
-    return text if len(text) <= limit else text[: limit - 1].rpartition(" ")[0].rstrip(" ,;:") + "…"
+    best = found[max(range(len(found)), key=score)].rstrip(";,: ")
+    best = f"…{best}" if best[0].islower() else best
+    return best if len(best) <= longest else best[: longest - 1].rpartition(" ")[0].rstrip(" ,;:") + "…"

@@ -14,19 +14,20 @@ from halflife.agent.consolidate import SleepReport
 from halflife.agent.hit import Hit
 from halflife.agent.memory import Memory
 from halflife.cli.demo.diary import Entry
-from halflife.cli.demo.excerpt import best_sentence
+from halflife.cli.demo.excerpt import best_passage
 from halflife.cli.demo.story import PEOPLE, QUESTIONS, RECALLS, Question
 from halflife.store.erase import ErasureReport, store_files
 from halflife.store.trace import Trace
 
-BATCH = 32
+BATCH = 12
 WHO = "pepys"
+LONG, SHORT = 260, 80  # characters of the passage shown for the best hit, and for the others
 YEAR = 365 * 86_400.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A question with what was recalled for it: each hit with its best sentence."""
+    """A question with what was recalled for it: each hit with its best passage."""
 
     question: Question
     hits: tuple[tuple[Hit, str], ...]
@@ -79,23 +80,33 @@ class Demo:
     def read(self, tick: Callable[[int, int], None]) -> int:
         """Read the entries in their order; between them, think back. Returns how often that was."""
         thoughts = sorted(self._thoughts())
-        for done, batch in self._batches({moment for moment, _ in thoughts}):
-            self.now = _seconds(batch[-1].day)
-            self.memory.add_many([entry.item() for entry in batch], user_id=WHO)
-            for moment, text in thoughts:
-                if moment == self.now:
-                    self.memory.search(text, user_id=WHO, k=1)
-            tick(done, len(self.part))
+        waiting, batch = list(thoughts), list[Entry]()
+        tick(0, len(self.part))
+        for done, entry in enumerate(self.part):
+            while waiting and waiting[0][0] < _seconds(entry.day):
+                self._write(batch)
+                self._think(*waiting.pop(0))
+            if len(batch) == BATCH:
+                self._write(batch)
+                tick(done, len(self.part))
+            batch.append(entry)
+        self._write(batch)
+        for thought in waiting:
+            self._think(*thought)
+        tick(len(self.part), len(self.part))
         return len(thoughts)
 
-    def _batches(self, stops: set[float]) -> Iterator[tuple[int, list[Entry]]]:
-        """The entries in batches that end where a thought comes back, so that it meets nothing of the days to come."""
-        batch: list[Entry] = []
-        for done, entry in enumerate(self.part, start=1):
-            batch.append(entry)
-            if len(batch) == BATCH or done == len(self.part) or _seconds(entry.day) in stops:
-                yield done, batch
-                batch = []
+    def _write(self, batch: list[Entry]) -> None:
+        """Remember the entries, on the evening of the last of them."""
+        if batch:
+            self.now = _seconds(batch[-1].day)
+            self.memory.add_many([entry.item() for entry in batch], user_id=WHO)
+            batch.clear()
+
+    def _think(self, moment: float, text: str) -> None:
+        """Recall the one memory that answers best."""
+        self.now = moment
+        self.memory.search(text, user_id=WHO, k=1)
 
     def _thoughts(self) -> Iterator[tuple[float, str]]:
         first, last = self.part[0].day, self.part[-1].day
@@ -111,9 +122,11 @@ class Demo:
         for question in QUESTIONS:
             if any(first <= day <= last for day in question.answers):
                 hits = self.memory.search(question.text, user_id=WHO, k=k, reinforce=False)
-                embedder = self.memory.engine.embedder
-                best = tuple((hit, best_sentence(hit.text, question.text, embedder)) for hit in hits)
-                answers.append(Answer(question, best))
+                embedder, text = self.memory.engine.embedder, question.text
+                best = [
+                    best_passage(hit.text, text, embedder, SHORT if rank else LONG) for rank, hit in enumerate(hits)
+                ]
+                answers.append(Answer(question, tuple(zip(hits, best, strict=True))))
         return answers
 
     def left(self) -> list[Left]:
@@ -123,19 +136,21 @@ class Demo:
         return sorted(found, key=lambda left: (left.retention, left.trace.at))
 
     def sleep(self) -> tuple[SleepReport, SleepReport]:
-        """A year passes; what sleep would do, and what it then does."""
-        self.now += YEAR
+        """Two years pass; what sleep would do, and what it then does."""
+        self.now += 2 * YEAR
         plan = self.memory.consolidate(user_id=WHO, dry_run=True)
         return plan, self.memory.consolidate(user_id=WHO)
 
     def forget(self, out: Path) -> Forgotten | None:
-        """Forget the first of `PEOPLE` who is met, and look for the name in every byte; the report goes into `out`."""
-        for name, who in PEOPLE:
-            plan = self.memory.plan_forget(user_id=WHO, about=name)
-            if len(plan):
-                break
-        else:
+        """Forget the first of `PEOPLE` who is met, and look for the name in every byte.
+
+        The report goes into the folder `out`; None if none of them is met.
+        """
+        plans = ((name, who, self.memory.plan_forget(user_id=WHO, about=name)) for name, who in PEOPLE)
+        met = next((found for found in plans if len(found[2])), None)
+        if met is None:
             return None
+        name, who, plan = met
         held, before = self._hits(name), self._bytes(name)
         total = len(self.memory.list(user_id=WHO, limit=None))
         report = self.memory.erase(plan, reason="asked to be forgotten")

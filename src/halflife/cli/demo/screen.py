@@ -10,7 +10,7 @@ import click
 
 from halflife.agent.hit import PART_NAMES, Hit
 from halflife.cli.demo.run import Answer, Forgotten, Left
-from halflife.cli.output import fancy, safe
+from halflife.cli.output import fancy, one_line, safe
 
 WIDTH = 100
 MARGIN = "  "
@@ -39,17 +39,18 @@ def paragraph(text: str, indent: str = MARGIN, dim: bool = False) -> None:
 
 
 def answers(found: Sequence[Answer]) -> None:
-    """Questions, each with the best hits: date, score, the sentence, and for the first one why."""
+    """Questions, each with the best hits: date, score, the passage, and for the first one why."""
     for number, answer in enumerate(found):
         if number:
             click.echo()
         click.echo(MARGIN + style(answer.question.text, bold=True) + style(f"   by {answer.question.by}", dim=True))
-        for rank, (hit, sentence) in enumerate(answer.hits, start=1):
+        for rank, (hit, passage) in enumerate(answer.hits, start=1):
             right = rank == answer.rank
             head = f"{_day(hit):>17}  {hit.score:.2f}  "
-            lines = textwrap.wrap(safe(sentence), width() - len(MARGIN) - len(head))
-            click.echo(MARGIN + style(head, bold=right, fg="green" if right else "white") + lines[0])
-            for line in lines[1:]:
+            room = width() - len(MARGIN) - len(head)
+            first, *more = textwrap.wrap(safe(passage), room) if rank == 1 else [one_line(passage, room)]
+            click.echo(MARGIN + style(head, bold=right, fg="green" if right else "white") + first)
+            for line in more:
                 click.echo(MARGIN + " " * len(head) + line)
             if rank == 1:
                 paragraph(why(hit), MARGIN + " " * len(head), dim=True)
@@ -69,8 +70,7 @@ def lefts(title: str, found: Iterable[Left]) -> None:
         times = f"recalled {left.recalls}×" if left.recalls else "never recalled"
         head = f"{_date(left.trace.at):>17}  {left.retention:4.0%}  {bar:<10}  {times:<14}  "
         room = width() - len(MARGIN) - len(head)
-        text = " ".join(left.trace.text.split())
-        click.echo(MARGIN + head + style(textwrap.shorten(safe(text), room, placeholder="…"), dim=True))
+        click.echo(MARGIN + head + style(one_line(left.trace.text, room), dim=True))
 
 
 def forgotten(found: Forgotten) -> None:

@@ -34,17 +34,18 @@ QUESTIONS = (
     Question("What did he bury in the garden during the fire?", "meaning and words", (date(1666, 9, 4),)),
     Question("Where did he first see houses with a red cross on the door?", "meaning and words", (date(1665, 6, 7),)),
     Question("What happened in June 1665?", "the time it names", JUNE_1665),
-    Question("Why was he afraid to wear his new wig?", "meaning", (date(1665, 9, 3),)),
+    Question("What made him weep?", "meaning", (date(1666, 9, 2),)),
+    Question("Was the hair of the dead used for wigs?", "meaning and words", (date(1665, 9, 3),)),
     Question("Parmazan", "a rare word, as he spelt it", (date(1666, 9, 4),)),
 )
 
 RECALLS = (
     Recall("the houses in Drury Lane with a red cross on the door", date(1665, 6, 7), (2, 9, 30, 90, 200, 400)),
-    Recall("reading Mr. Hooke's book on the microscope late at night", date(1665, 1, 21), (120,)),
+    Recall("nobody will buy a periwig for fear of the infection", date(1665, 9, 3), (120,)),
     Recall("the wine and the cheese buried in the garden", date(1666, 9, 4), (2, 5, 14, 45, 100)),
     Recall("the great sea fight against the Dutch, and the victory", date(1665, 6, 8), (10, 60, 250)),
     Recall("the fire seen from the river at night, as one arch of flame", date(1666, 9, 2), (3, 20, 80)),
 )
 
 # The first of them who is met in what was read is forgotten.
-PEOPLE = (("Knipp", "Mrs. Knipp, the actress"), ("Hewer", "Will Hewer, his clerk"))
+PEOPLE = (("Balty", "Balty, his wife’s brother,"), ("Hewer", "His clerk Will Hewer"))
