@@ -91,16 +91,35 @@ class _Sleep:
     def run(self) -> None:
         if not self.report.dry_run:
             self.report.indexed += self.engine.build_index(self.space)
-        work = self.engine.working_set(self.space)
+        work = self.engine.snapshot(self.space)
         merged, links = self._compare(work)
         gone = {slot for slot, _ in merged}
-        archived = [slot for slot in self._faded(work) if slot not in gone]
+        stays = {slot for pair in merged for slot in pair}  # what was just met again has not faded
+        archived = [slot for slot in self._faded(work) if slot not in stays]
         gone |= set(archived)
         promoted = [(slot, layer) for slot, layer in self._often_met(work) if slot not in gone]
         links = [(a, b, w) for a, b, w in links if a not in gone and b not in gone]
-        ids = self._ids(
-            work, [*gone, *(b for _, b in merged), *(s for s, _ in promoted), *(s for pair in links for s in pair[:2])]
-        )
+        slots = {*gone, *stays, *(s for s, _ in promoted), *(s for pair in links for s in pair[:2])}
+        with self.store.db.write():  # of what was forgotten meanwhile, nothing is said
+            ids = self._ids(work, sorted(slots))
+            self._act(
+                work,
+                ids,
+                [pair for pair in merged if ids.keys() >= set(pair)],
+                [slot for slot in archived if slot in ids],
+                [pair for pair in promoted if pair[0] in ids],
+                [link for link in links if ids.keys() >= set(link[:2])],
+            )
+
+    def _act(
+        self,
+        work: WorkingSet,
+        ids: dict[int, str],
+        merged: list[tuple[int, int]],
+        archived: list[int],
+        promoted: list[tuple[int, str]],
+        links: list[tuple[int, int, float]],
+    ) -> None:
         self.report.merged += [(ids[a], ids[b]) for a, b in merged]
         self.report.archived += [ids[slot] for slot in archived]
         self.report.promoted += [(ids[slot], layer) for slot, layer in promoted]
@@ -123,12 +142,11 @@ class _Sleep:
         for slot, others, similarity in work.nearest(self._new(work), self.policy.links) if work.dim else ():
             for other, cosine in zip(others.tolist(), similarity.tolist(), strict=True):
                 first, last = sorted((slot, other), key=lambda s: (work.column("at")[s], work.n[s]))
-                if cosine >= self.policy.merge_at and same_words(texts[slot], texts[other]):
-                    if first not in merged:
-                        merged.setdefault(last, first)
+                if cosine >= self.policy.merge_at and same_words(texts.get(slot, ""), texts.get(other, "")):
+                    merged.setdefault(last, first)
                 elif cosine >= self.policy.link_at:
                     links.append((slot, other, min(1.0, round(cosine, 4))))
-        return sorted(merged.items()), links
+        return sorted((last, _first(merged, first)) for last, first in merged.items()), links
 
     def _new(self, work: WorkingSet) -> Ints:
         since = int(self.store.db.meta(self.marker) or 0)
@@ -140,16 +158,16 @@ class _Sleep:
         faded = work.retention(slots, self.now) < self.policy.archive_below
         faded &= work.column("importance")[slots] < self.policy.keep_importance
         layers = self._layers(work, slots[faded])
-        return [slot for slot in slots[faded].tolist() if layers[slot] != "long"]
+        return [slot for slot, layer in layers.items() if layer != "long"]
 
     def _often_met(self, work: WorkingSet) -> list[tuple[int, str]]:
         mid, long = self.policy.promote_after
         slots = np.flatnonzero(work.alive & (work.column("uses") >= mid))
         layers = self._layers(work, slots)
         out = []
-        for slot in slots.tolist():
+        for slot, now in layers.items():
             layer = "long" if work.column("uses")[slot] >= long else "mid"
-            if layers[slot] == "short" or (layers[slot] == "mid" and layer == "long"):
+            if now == "short" or (now == "mid" and layer == "long"):
                 out.append((slot, layer))
         return out
 
@@ -174,12 +192,19 @@ class _Sleep:
 
     def _ids(self, work: WorkingSet, slots: Sequence[int]) -> dict[int, str]:
         traces = self.store.by_number([int(work.n[slot]) for slot in slots])
-        return {slot: traces[int(work.n[slot])].id for slot in slots}
+        return {slot: traces[n].id for slot in slots if (n := int(work.n[slot])) in traces}
 
     def _layers(self, work: WorkingSet, slots: Ints) -> dict[int, str]:
         traces = self.store.by_number(work.n[slots].tolist())
-        return {slot: traces[int(work.n[slot])].layer for slot in slots.tolist()}
+        return {slot: traces[n].layer for slot in slots.tolist() if (n := int(work.n[slot])) in traces}
 
     def _texts(self, work: WorkingSet) -> dict[int, str]:
         traces = self.store.by_number(work.n[work.alive].tolist())
         return {slot: traces[n].text for n, slot in work.slot_of.items() if n in traces}
+
+
+def _first(merged: dict[int, int], slot: int) -> int:
+    """The one that stays, at the end of a chain of merges."""
+    while slot in merged:
+        slot = merged[slot]
+    return slot

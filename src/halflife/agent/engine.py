@@ -138,6 +138,13 @@ class Engine:
                 raise
             return work
 
+    def snapshot(self, space: Space) -> WorkingSet:
+        """The active traces of a space as they are now: the caller's own, which no other thread moves on."""
+        dim = self.store.require(self.embedder.fingerprint, self.embedder.dim)
+        work = WorkingSet(self.store, space, dim, approximate=self.approximate(space))
+        work.refresh()
+        return work
+
     @staticmethod
     def _worn(work: WorkingSet) -> bool:
         """More dead slots than living ones: reading it again is cheaper than carrying them."""
@@ -237,6 +244,8 @@ class Engine:
             return 0
         if work.approximate is not None and int(np.sum(~work.covered & work.alive)) * 10 < len(slots):
             return 0
+        work = self.snapshot(space)
+        slots = np.flatnonzero(work.alive)
         data = self.store.vector_bytes(work.n[slots])
         blobs = [(int(n), data[int(n)]) for n in work.n[slots] if int(n) in data]
         width = 4 * work.dim
