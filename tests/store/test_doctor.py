@@ -325,7 +325,7 @@ def test_pages_that_cannot_be_read_are_reported_not_raised(path):
 
 # -- salvage ----------------------------------------------------------------------------------------------------
 
-PAGE = 8192
+PAGE = 4096
 
 
 def root(path, name):
