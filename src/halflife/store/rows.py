@@ -122,7 +122,7 @@ def columns_of(changes: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("layer", "role", "agent_id", "session_id"):
         if name in changes and (changes[name] is not None or name == "layer"):
             check_name(changes[name], name)
-    return {k: metadata_json(v) if k == "metadata" and not isinstance(v, str) else v for k, v in changes.items()}
+    return {k: metadata_json(v) if k == "metadata" else v for k, v in changes.items()}
 
 
 def marks(values: Sequence[Any]) -> str:
