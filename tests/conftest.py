@@ -11,9 +11,9 @@ from hypothesis import settings
 
 from halflife import Memory
 
-# The ordinary suite tries the same examples every time; `make torture` draws new ones, and many more.
+# The ordinary suite tries the same examples every time; `make torture` draws new ones.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
-settings.register_profile("torture", deadline=None, database=None, max_examples=2_000, stateful_step_count=100)
+settings.register_profile("torture", deadline=None, database=None)
 
 
 def _torture(config: pytest.Config) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import pytest
 from hypothesis import settings
 
 from halflife.store.erase import erase
@@ -59,5 +60,12 @@ class InMemory(StoreMachine):
 
 TestRandomOperationsInFile = InFile.TestCase
 TestRandomOperationsInFile.settings = settings(max_examples=12, stateful_step_count=25)
+
+
+@pytest.mark.torture
+class TestManyRandomOperations(InFile.TestCase):  # type: ignore[misc, name-defined]
+    settings = settings(max_examples=300, stateful_step_count=80)
+
+
 TestRandomOperationsInMemory = InMemory.TestCase
 TestRandomOperationsInMemory.settings = settings(max_examples=60, stateful_step_count=30)
