@@ -84,12 +84,19 @@ def print_plan(plan: ForgetPlan) -> None:
     if not plan.items:
         say("Nothing matches; nothing was forgotten.")
         return
-    shown = plan.items[:SHOWN] if fancy() else plan.items
+    drawn = fancy()
+    shown = plan.items[:SHOWN] if drawn else plan.items
     rows = []
     for item in shown:
         near = f" ({item.similarity:.2f})" if item.similarity is not None else ""
-        rows.append([day(item.trace.at), item.why + near, item.trace.id, one_line(item.trace.text, EXCERPT // 4)])
-    table(["date", "why", "id", "text"], rows)
+        head = [day(item.trace.at), item.why + near]
+        tail = (
+            [f"{one_line(item.trace.text, EXCERPT // 5)}\n{item.trace.id}"]
+            if drawn
+            else [item.trace.id, item.trace.text]
+        )
+        rows.append([*head, *tail])
+    table(["date", "why", *([] if drawn else ["id"]), "text"], rows)
     if len(shown) < len(plan):
         say(f"... and {len(plan) - len(shown)} more")
     say(f"{len(plan)} {'memory' if len(plan) == 1 else 'memories'} would be erased for good.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from halflife.cli.options import common
-from halflife.cli.output import emit, note, progress, say, table
+from halflife.cli.output import emit, fancy, note, progress, say, table
 
 OUT = "docs/reproductions"
 
@@ -32,7 +32,10 @@ def papers(kind: str, status: str | None, as_json: bool) -> None:
         for row in found.rows:
             emit(dict(zip(found.columns, row, strict=True)))
     else:
-        table(found.columns, [[str(cell) for cell in row] for row in found.rows], right=("number", "year"))
+        # The longest column last, where it can wrap; a terminal is too narrow for a name beside its slug.
+        columns = ["number", "slug", *([] if fancy() else ["name"]), "year", "status", "kind"]
+        places = [found.columns.index(column) for column in columns]
+        table(columns, [[str(row[i]) for i in places] for row in found.rows], right=("number", "year"))
 
 
 @click.command()

@@ -45,7 +45,7 @@ def demo(count: int | None, out: Path, keep: bool, embedder: str | None, as_json
     \b
     Examples:
       halflife demo
-      halflife demo --keep && halflife search "comet" --user pepys --db halflife-demo/pepys-demo.db
+      halflife demo --keep && halflife search "the King" --user pepys --db halflife-demo/pepys-demo.db
       halflife demo --entries 3415
       halflife demo --entries 100 --embedder hash --json
     """
@@ -165,10 +165,15 @@ def _draw(demo: Demo, out: Path, show: bool) -> dict[str, Any]:
 def _three(left: list[Left]) -> dict[str, Trace]:
     """A memory never recalled, one recalled once, and the one recalled most, as far as there are such."""
     most = max(left, key=lambda one: one.recalls)
-    once = [one for one in left if one.recalls == 1 and one is not most]
+    once = sorted((one for one in left if one.recalls == 1 and one is not most), key=_span, reverse=True)
     never = [one for one in left if not one.recalls and one is not most]
     picked = {"never recalled": never[:1], "recalled once": once[:1], f"recalled {most.recalls} times": [most]}
     return {label: ones[0].trace for label, ones in picked.items() if ones}
+
+
+def _span(left: Left) -> float:
+    """How long after its beginning a memory was last recalled."""
+    return float(left.trace.state.span)
 
 
 def _sleep(demo: Demo, out: Path, show: bool) -> dict[str, Any]:
@@ -211,6 +216,9 @@ def _end(path: Path, keep: bool, seconds: float) -> None:
     for line in PYTHON.splitlines():
         click.echo(screen.MARGIN + screen.style(line, fg="green"))
     click.echo()
-    kept = f'The memory is in {path}: halflife search "comet" --user pepys --db {path}'
-    screen.paragraph(kept if keep else "To go on with this memory, run it with --keep.", dim=True)
+    if keep:
+        screen.paragraph(f"The memory is in {path}. Ask it more:", dim=True)
+        click.echo(f'{screen.MARGIN}halflife search "the King" --user pepys --db {path}')
+    else:
+        screen.paragraph("To go on with this memory, run it with --keep.", dim=True)
     screen.paragraph(f"The whole demo took {seconds:.0f} s.", dim=True)

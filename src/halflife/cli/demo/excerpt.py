@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from halflife.llm.embedder import Embedder
 from halflife.store.text import query_ids, term_ids
 
@@ -27,35 +29,39 @@ def sentences(text: str) -> list[str]:
     return out
 
 
-def passages(text: str, longest: int) -> list[str]:
+def passages(parts: list[str], longest: int) -> list[range]:
     """From each sentence on, as many as fit into `longest` characters; one is there even if it is longer.
 
-    >>> passages("Up. To the office. Home.", 17)
-    ['Up.', 'To the office.', 'Home.']
-    >>> passages("Up. To the office. Home.", 24)
-    ['Up. To the office. Home.', 'To the office. Home.', 'Home.']
+    >>> passages(["Up.", "To the office.", "Home."], 18)
+    [range(0, 2), range(1, 2), range(2, 3)]
     """
-    parts = sentences(text)
-    out = []
-    for start, passage in enumerate(parts):
-        for more in parts[start + 1 :]:
-            if len(passage) + 1 + len(more) > longest:
-                break
-            passage = f"{passage} {more}"
-        out.append(passage)
-    return out
+    found = []
+    for start in range(len(parts)):
+        end, length = start + 1, len(parts[start])
+        while end < len(parts) and length + 1 + len(parts[end]) <= longest:
+            length += 1 + len(parts[end])
+            end += 1
+        found.append(range(start, end))
+    return found
 
 
 def best_passage(text: str, query: str, embedder: Embedder, longest: int = 260) -> str:
-    """The passage nearest to a query by meaning, and by how many of its words it holds, cut to its length."""
-    found = [passage for passage in passages(text, longest) if len(passage) >= SHORTEST] or [text]
+    """The passage nearest to a query by meaning, and by how many of its words it holds, cut to its length.
+
+    The meaning of a passage is taken to be the mean of its sentences, so that each is embedded once.
+    """
+    parts = sentences(text)
     wanted = set(query_ids(query).tolist())
-    nearness = embedder.embed(found) @ embedder.embed([query])[0]
+    held = [wanted & set(term_ids(part).tolist()) for part in parts]
+    *vectors, asked = embedder.embed([*parts, query])
 
-    def score(i: int) -> float:
-        held = wanted & set(term_ids(found[i]).tolist())
-        return float(nearness[i]) + (len(held) / len(wanted) if wanted else 0.0)
+    def score(passage: range) -> float:
+        mean = np.mean([vectors[i] for i in passage], axis=0)
+        words = set().union(*(held[i] for i in passage))
+        return float(mean @ asked / np.linalg.norm(mean)) + (len(words) / len(wanted) if wanted else 0.0)
 
-    best = found[max(range(len(found)), key=score)].rstrip(";,: ")
-    best = f"…{best}" if best[0].islower() else best
-    return best if len(best) <= longest else best[: longest - 1].rpartition(" ")[0].rstrip(" ,;:") + "…"
+    found = [passage for passage in passages(parts, longest) if sum(len(parts[i]) for i in passage) >= SHORTEST]
+    best = max(found or [range(len(parts))], key=score)
+    chosen = " ".join(parts[i] for i in best).rstrip(";,: ")
+    chosen = f"…{chosen}" if chosen[0].islower() else chosen
+    return chosen if len(chosen) <= longest else chosen[: longest - 1].rpartition(" ")[0].rstrip(" ,;:") + "…"

@@ -43,13 +43,15 @@ def answers(found: Sequence[Answer]) -> None:
     for number, answer in enumerate(found):
         if number:
             click.echo()
-        click.echo(MARGIN + style(answer.question.text, bold=True) + style(f"   by {answer.question.by}", dim=True))
+        click.echo(
+            MARGIN + style(answer.question.text, bold=True) + style(f"   {answer.question.how}".rstrip(), dim=True)
+        )
         for rank, (hit, passage) in enumerate(answer.hits, start=1):
             right = rank == answer.rank
             head = f"{_day(hit):>17}  {hit.score:.2f}  "
             room = width() - len(MARGIN) - len(head)
             first, *more = textwrap.wrap(safe(passage), room) if rank == 1 else [one_line(passage, room)]
-            click.echo(MARGIN + style(head, bold=right, fg="green" if right else "white") + first)
+            click.echo(MARGIN + (style(head, bold=True, fg="green") if right else head) + first)
             for line in more:
                 click.echo(MARGIN + " " * len(head) + line)
             if rank == 1:

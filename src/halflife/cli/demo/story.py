@@ -8,11 +8,11 @@ from datetime import date, timedelta
 
 @dataclass(frozen=True)
 class Question:
-    """A question, how it can be answered, and the days on which the answer stands."""
+    """A question, the days on which the answer stands, and how it is found if not by meaning and words."""
 
     text: str
-    by: str
     answers: tuple[date, ...]
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Recall:
 JUNE_1665 = tuple(date(1665, 6, day) for day in range(1, 31))
 
 QUESTIONS = (
-    Question("What did he bury in the garden during the fire?", "meaning and words", (date(1666, 9, 4),)),
-    Question("Where did he first see houses with a red cross on the door?", "meaning and words", (date(1665, 6, 7),)),
-    Question("What happened in June 1665?", "the time it names", JUNE_1665),
-    Question("What made him weep?", "meaning", (date(1666, 9, 2),)),
-    Question("Was the hair of the dead used for wigs?", "meaning and words", (date(1665, 9, 3),)),
-    Question("Parmazan", "a rare word, as he spelt it", (date(1666, 9, 4),)),
+    Question("What did he bury in the garden during the fire?", (date(1666, 9, 4),)),
+    Question("Where did he first see houses with a red cross on the door?", (date(1665, 6, 7),)),
+    Question("What happened in June 1665?", JUNE_1665, "by the time it names"),
+    Question("What made him weep?", (date(1666, 9, 2),)),
+    Question("Was the hair of the dead used for wigs?", (date(1665, 9, 3),)),
+    Question("Parmazan", (date(1666, 9, 4),), "by a rare word, as he spelt it"),
 )
 
 RECALLS = (
