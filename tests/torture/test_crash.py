@@ -222,7 +222,7 @@ def test_forgetting_while_another_reads(tmp_path: Path) -> None:
         added = memory.add_many([f"secret tea zq{i}q" for i in range(60)])
         memory.add_many([f"tea for {i}" for i in range(20)])
         reader = start(LOOP, path)
-        reports: list[Any] = [memory.forget([a.id for a in added[i : i + 6]]) for i in range(0, 60, 6)]
+        reports: list[Any] = [memory.forget([a.id for a in added[i : i + 12]]) for i in range(0, 60, 12)]
         memory.engine.store.db.set_meta("stop", "1")
         out, err = reader.communicate(timeout=60)
         assert err == ""
