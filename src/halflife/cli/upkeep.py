@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +11,6 @@ from halflife.cli.options import Target, common, known_space, on_file, on_space,
 from halflife.cli.output import emit, progress, say
 from halflife.cli.read import event_record
 from halflife.errors import CorruptStore
-
-if TYPE_CHECKING:
-    from halflife.store.vectors import Floats
 
 
 @click.command()
@@ -173,26 +168,11 @@ def reembed(target: Target, as_json: bool) -> None:
       halflife reembed --db assistant.db --embedder openai:text-embedding-3-small
     """
     from halflife.agent.memory import Memory
-    from halflife.decay import FSRS6
-    from halflife.store.sqlite import SqliteStore
+    from halflife.llm.resolve import embedder as resolve
 
-    # `Memory` refuses a file made with another embedder, so the new one embeds beside it.
-    with (
-        SqliteStore(target.db, law=FSRS6(), must_exist=True) as store,
-        Memory(embedder=target.embedder) as scratch,
-        progress("Embedding") as tick,
-    ):
-        total, done = store.db.one("SELECT count(*) FROM trace WHERE text <> ''"), 0
-
-        def embed(texts: Sequence[str]) -> list[Floats]:
-            nonlocal done
-            vectors = scratch.engine.embed(texts)
-            done += len(texts)
-            tick(done, total)
-            return vectors
-
-        embedder = scratch.engine.embedder
-        count = store.reembed(embedder.fingerprint, embedder.dim, embed, scratch.engine.clock())
+    embedder = resolve(target.embedder)
+    with progress("Embedding") as tick:
+        count = Memory.reembed(target.db, embedder, tick)
     if as_json:
         emit({"count": count, "embedder": embedder.fingerprint})
     else:

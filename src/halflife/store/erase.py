@@ -90,7 +90,8 @@ class ErasureReport:
             "none found" if self.verified and self.files else "" if self.verified else f"NOT VERIFIED: {self.note}"
         )
         derived = f" and {len(self.derived)} derived from them" if self.derived else ""
-        return f"Erased {len(self.ids)} memories{derived}. {checked}{': ' if outcome else ''}{outcome}."
+        noun = "memory" if len(self.ids) == 1 else "memories"
+        return f"Erased {len(self.ids)} {noun}{derived}. {checked}{': ' if outcome else ''}{outcome}."
 
 
 def erase(store: SqliteStore, ids: Sequence[str], why: Why, now: float) -> ErasureReport:
