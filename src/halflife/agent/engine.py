@@ -251,8 +251,12 @@ class Engine:
         width = 4 * work.dim
         keys = np.repeat([n for n, _ in blobs], [len(blob) // width for _, blob in blobs]).astype(np.int64)
         vectors = np.frombuffer(b"".join(blob for _, blob in blobs), dtype=np.float32).reshape(-1, work.dim)
-        built = Approximate.build(work.dim, keys, vectors, work.op, self.approximate_path(space))
-        built.save(self.identity())
+        built = Approximate.build(work.dim, keys, vectors, work.op)
+        built.path = self.approximate_path(space)
+        try:
+            built.save(self.identity())
+        except FileNotFoundError:  # forgetting removed the draft
+            return 0
         erased = "SELECT 1 FROM erased WHERE space = ? AND op > ?"
         if built.path is not None and self.store.db.one(erased, self.store.space_id(space), built.op):
             built.path.unlink(missing_ok=True)  # forgotten while it was built: it must not come back

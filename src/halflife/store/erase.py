@@ -201,13 +201,16 @@ def _delete(db: sqlite3.Connection, op: int, ns: Sequence[int]) -> None:
 def _wipe_indexes(store: SqliteStore, ns: Sequence[int]) -> set[bytes]:
     """Overwrite the vectors of these traces in the index files; what to look for afterwards.
 
-    An index that cannot be read, or in which a trace that stays has one of these vectors too, is deleted: sleep
-    builds it anew.
+    An index that is half written or cannot be read, or in which a trace that stays has one of these vectors too, is
+    deleted: sleep builds it anew.
     """
     needles: set[bytes] = set()
     keys = np.array(ns, dtype=np.uint64)
     for path in _index_files(store):
+        if path.suffix == ".json":
+            continue
         if path.suffix != ".usearch":
+            path.unlink(missing_ok=True)
             continue
         try:
             vectors = Counter(stored_bytes(path, keys))

@@ -7,7 +7,7 @@ key of its metadata (`channel`, or `address.city` for a nested one). Operators: 
 contains icontains`, and the value `"*"`: the field is there. An unknown operator is an error.
 
 >>> parse({"session_id": "s1", "channel": {"in": ["chat", "mail"]}}).sql[0]
-"(trace.session_id = ? AND json_extract(trace.metadata, ?) IN (?,?))"
+'(trace.session_id = ? AND json_extract(trace.metadata, ?) IN (?,?))'
 """
 
 from __future__ import annotations
