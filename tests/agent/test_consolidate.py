@@ -50,6 +50,18 @@ def test_texts_that_differ_in_function_words_become_one_and_count_both_meetings(
     assert memory.get(first.id).state.uses == 1
 
 
+def test_a_merged_text_said_again_strengthens_what_it_went_into(memory: Memory, clock: Clock) -> None:
+    [first] = memory.add("The spare key is under the mat.")
+    clock.now += 60
+    memory.add("The spare key is under a mat.")
+    memory.consolidate(policy=Policy(merge_at=0.8))
+    clock.now += DAY
+    [again] = memory.add("The spare key is under a mat.")
+    assert (again.id, again.event) == (first.id, "met")
+    assert memory.get(first.id).state.uses == 3
+    assert [hit.id for hit in memory.search("spare key", reinforce=False)] == [first.id]
+
+
 def test_a_number_or_a_negation_is_never_merged_away(memory: Memory) -> None:
     memory.add(["The flight leaves at 5.", "The flight leaves at 6.", "I eat meat.", "I do not eat meat."])
     before = texts(memory)

@@ -236,6 +236,17 @@ def test_an_index_built_meanwhile_does_not_bring_it_back(
     assert not where(memory, vector.astype(np.float16).tobytes())
 
 
+def test_a_reason_that_quotes_it_goes_too(memory: Memory) -> None:
+    [added] = memory.add(
+        "The zqvault code is 8812-zqx.", user_id="anna", reason="she said: The zqvault code is 8812-zqx."
+    )
+    memory.add("Tea at five.", user_id="anna", reason="small talk")
+    report = memory.forget(added.id, reason="she asked to drop The zqvault code is 8812-zqx.")
+    assert report.verified
+    assert where(memory, b"zqvault") == []
+    assert {event.reason for event in memory.operations(user_id="anna")} == {"", "small talk"}
+
+
 def test_payloads_go_too(memory: Memory) -> None:
     tensors = np.random.default_rng(0).bytes(100_000)
     draft = Draft("", 0.0, kind="activation", payload=tensors)

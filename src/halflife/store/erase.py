@@ -106,6 +106,8 @@ def erase(store: SqliteStore, ids: Sequence[str], why: Why, now: float) -> Erasu
         sha256 = {id: hashlib.sha256(text.encode()).hexdigest() for _, id, text in rows}
         spaces = {name for (name,) in _each(db, f"SELECT DISTINCT name FROM {_IN_SPACE} WHERE n IN ({{}})", ns)}
         needles = _needles(db, ns)
+        _blank_reasons(db, needles)
+        why = Why(why.kind, why.actor, "" if _quotes(why.reason, needles) else why.reason)
         op = history.begin(db, why, now, _single_space(db, ns), len(ns))
         _delete(db, op, ns)
     needles |= _wipe_indexes(store, ns)
@@ -185,6 +187,18 @@ def _needles(db: sqlite3.Connection, ns: Sequence[int]) -> set[bytes]:
 def _single_space(db: sqlite3.Connection, ns: Sequence[int]) -> int | None:
     spaces = {s for (s,) in _each(db, "SELECT DISTINCT space FROM trace WHERE n IN ({})", ns)}
     return spaces.pop() if len(spaces) == 1 else None
+
+
+def _blank_reasons(db: sqlite3.Connection, needles: set[bytes]) -> None:
+    """A reason kept in the history may quote what is erased: it goes too."""
+    for op, reason in db.execute("SELECT op, reason FROM operation WHERE reason <> ''").fetchall():
+        if _quotes(reason, needles):
+            db.execute("UPDATE operation SET reason = '' WHERE op = ?", (op,))
+
+
+def _quotes(reason: str, needles: set[bytes]) -> bool:
+    data = reason.encode()
+    return any(needle in data for needle in needles)
 
 
 def _delete(db: sqlite3.Connection, op: int, ns: Sequence[int]) -> None:
