@@ -146,7 +146,9 @@ class Halflife:
     fill = add_batch
 
     def settle(self) -> None:
-        self._memory.consolidate()
+        from halflife.agent.consolidate import Policy
+
+        self._memory.consolidate(policy=Policy(merge_at=2.0))  # nothing is merged: recall counts every sentence
 
     def vector_search(self, vector: Matrix, k: int) -> list[str]:
         return [hit.text for hit in self._memory.search(vector=vector, k=k, user_id=USER, reinforce=False)]

@@ -165,6 +165,7 @@ class _Nearest:
         self.time = _time(work, question, weights)
         self.visible = _visible(work, question)
         self.newer = work.vectors.scores(question.vector, len(work)) if len(work.vectors) else None
+        self.plain = question.terms is None and question.period is None and self.newer is None
         self.floor = 0.0
         self._known: dict[int, float] = {}
         self._none = np.zeros((1, work.dim), dtype=np.float32)
@@ -187,6 +188,8 @@ class _Nearest:
         count = self.first
         while count <= self.limit:
             slots = self._start(count)
+            if self.plain:  # one bound for all that is unseen, before one for each
+                yield _Fetched(slots, self.parts_of(slots), self._farthest() * float(weight.max()))
             upper = self._upper() * weight
             upper[~self.visible] = 0.0
             upper[slots] = 0.0
@@ -200,7 +203,8 @@ class _Nearest:
     def _start(self, count: int) -> Ints:
         """The nearest, and the best by words and among the newer."""
         slots, _ = self._nearest(count)
-        more = [_best_of(values, count) for values in (self.keyword, self.newer) if values is not None]
+        ranked = () if self.plain else (self.keyword, self.newer)
+        more = [_best_of(values, count) for values in ranked if values is not None]
         slots = np.unique(np.concatenate([slots, *more]))
         return slots[self.visible[slots]]
 
@@ -213,6 +217,11 @@ class _Nearest:
             self._near = (count, slots[good], similarity[good], far)
             self._known.update(zip(slots[good].tolist(), similarity[good].tolist(), strict=True))
         return self._near[1], self._near[2]
+
+    def _farthest(self) -> float:
+        """What meaning can give at most to a trace that the index has not returned."""
+        assert self._near is not None
+        return self.weights.semantic * self._near[3]
 
     def _upper(self) -> NDArray[np.float64]:
         """No relevance is above this (leaving out what anchors give)."""
