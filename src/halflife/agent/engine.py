@@ -33,7 +33,7 @@ from halflife.store.trace import Space, Status
 from halflife.store.vectors import Approximate, Floats
 from halflife.store.working_set import WorkingSet, allowed_slots
 
-APPROXIMATE_FROM = 20_000  # vectors in a space from which HNSW beats the exact product (benchmarks/engine.py)
+APPROXIMATE_FROM = 10_000  # vectors in a space from which HNSW beats the exact product (benchmarks/engine.py)
 DUPLICATE = 0.97  # cosine above which two hits say the same
 SPACES_IN_MEMORY = 64
 EMBED_AT_ONCE = 256  # windows; sorted by length within, so that little is padding
