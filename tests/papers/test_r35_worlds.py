@@ -61,9 +61,7 @@ def test_each_sort_does_what_it_is_called():
     known = {}
     for s in statements(1, 300):
         before = known.get((s.head, s.relation))
-        assert {"new": before is None, "repeat": before == s.tail, "change": before not in (None, s.tail)}[
-            s.sort
-        ]
+        assert {"new": before is None, "repeat": before == s.tail, "change": before not in (None, s.tail)}[s.sort]
         known[s.head, s.relation] = s.tail
     assert known == current(statements(1, 300))
 

@@ -46,9 +46,7 @@ paper_35 = paper(35)
 
 def test_a_run_fills_in_what_the_reproduction_cannot_know():
     steps = []
-    report = reproduce(
-        "titans", size="smoke", seed=3, progress=lambda step, share: steps.append((step, share))
-    )
+    report = reproduce("titans", size="smoke", seed=3, progress=lambda step, share: steps.append((step, share)))
     assert steps == [("averaging", 1.0)]
     assert report.seed == 3
     assert report.seeds == (3,)

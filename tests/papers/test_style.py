@@ -16,9 +16,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def curves(axes):
-    retention_curves(
-        axes, X, {"slow": np.exp(-X / 9), "fast": np.exp(-X)}, {"slow": (np.exp(-X / 7), np.exp(-X / 11))}
-    )
+    retention_curves(axes, X, {"slow": np.exp(-X / 9), "fast": np.exp(-X)}, {"slow": (np.exp(-X / 7), np.exp(-X / 11))})
     axes.set_xlabel("days")
 
 

@@ -79,9 +79,7 @@ def random_docs(count: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     vocabulary = rng.choice(2**32, 500, replace=False).astype(np.uint32)
     chance = 1 / np.arange(1, 501)
-    return [
-        np.sort(rng.choice(vocabulary, rng.integers(0, 30), p=chance / chance.sum())) for _ in range(count)
-    ]
+    return [np.sort(rng.choice(vocabulary, rng.integers(0, 30), p=chance / chance.sum())) for _ in range(count)]
 
 
 def test_the_same_scores_whether_loaded_at_once_or_one_by_one_across_folds(monkeypatch):

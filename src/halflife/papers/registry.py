@@ -117,9 +117,7 @@ def resolve(paper: Paper, what: Literal["component", "reproduction"]) -> Callabl
     path: str = getattr(paper, what)
     if not path:
         there = ", ".join(entry.slug for entry in papers() if entry.status == "available")
-        raise InvalidInput(
-            f"{paper.name} ({paper.slug}) is planned: it has no {what} yet.", f"Available now: {there}."
-        )
+        raise InvalidInput(f"{paper.name} ({paper.slug}) is planned: it has no {what} yet.", f"Available now: {there}.")
     module, _, name = path.partition(":")
     return cast("Callable[..., Any]", getattr(import_module(module), name))
 

@@ -116,9 +116,7 @@ def retention_curves(
             axes.fill_between(np.asarray(x), low, high, color=color, alpha=0.18, linewidth=0)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("retention")
-    label_ends(
-        axes, float(np.asarray(x)[-1]), {label: float(np.asarray(y)[-1]) for label, y in curves.items()}
-    )
+    label_ends(axes, float(np.asarray(x)[-1]), {label: float(np.asarray(y)[-1]) for label, y in curves.items()})
 
 
 def label_ends(axes: Axes, x: float, ends: Mapping[str, float], gap: float = 0.055) -> None:
@@ -135,9 +133,7 @@ def label_ends(axes: Axes, x: float, ends: Mapping[str, float], gap: float = 0.0
     order = sorted(ends, key=lambda label: ends[label])
     heights: list[float] = []
     for label in order:
-        heights.append(
-            max(ends[label], heights[-1] + space) if heights else max(ends[label], low + space / 2)
-        )
+        heights.append(max(ends[label], heights[-1] + space) if heights else max(ends[label], low + space / 2))
     for i in reversed(range(len(heights))):
         ceiling = heights[i + 1] - space if i + 1 < len(heights) else high
         heights[i] = min(heights[i], ceiling)
@@ -171,9 +167,7 @@ def bars(
     """
     places = np.arange(len(labels))[::-1]
     colors = [PALETTE[0] if not highlight or label in highlight else "#9A9A9A" for label in labels]
-    axes.barh(
-        places, values, xerr=errors, color=colors, height=0.62, error_kw={"ecolor": INK, "elinewidth": 1.2}
-    )
+    axes.barh(places, values, xerr=errors, color=colors, height=0.62, error_kw={"ecolor": INK, "elinewidth": 1.2})
     for i, (place, value) in enumerate(zip(places, values, strict=True)):
         end = value + (errors[i] if errors is not None else 0.0)
         axes.annotate(f"{value:.3g}", (end, place), (5, 0), textcoords="offset points", va="center")
