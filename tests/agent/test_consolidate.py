@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-
-import pytest
 
 from halflife import Memory
 from halflife.agent.consolidate import Policy
 from halflife.decay.law import DAY
+from tests.conftest import Clock
 
 START = 1_700_000_000.0
-
-
-class Clock:
-    now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def memory(clock: Clock) -> Iterator[Memory]:
-    with Memory(embedder="hash", clock=clock) as memory:
-        yield memory
 
 
 def texts(memory: Memory) -> set[str]:

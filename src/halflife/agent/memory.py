@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -539,8 +540,6 @@ def _named(user_id: str | None, agent_id: str | None) -> Space | None:
 
 def _agreed_law(store: SqliteStore, law: Law | None) -> Law:
     """The law that the store was made with; a law given explicitly replaces it for this and later openings."""
-    import json
-
     known = store.db.meta("law")
     if law is None and known is not None:
         return law_from_dict(json.loads(known))

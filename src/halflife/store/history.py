@@ -32,6 +32,11 @@ def begin(db: sqlite3.Connection, why: Why, now: float, space: int | None, count
     return int(cursor.lastrowid or 0)
 
 
+def next_number(db: sqlite3.Connection) -> int:
+    """The number of the next trace: above all that ever were, so that none is used twice."""
+    return 1 + (db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'trace'").fetchone()[0] or 0)
+
+
 def created_by(db: sqlite3.Connection, op: int) -> list[int]:
     """The traces that an operation added and that are still there."""
     sql = """SELECT n FROM trace, operation WHERE op = ? AND first > 0 AND n >= first AND n < first + count

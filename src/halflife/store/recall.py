@@ -280,18 +280,26 @@ def _search(
     spread = _spread(work, anchors, question, weights)
     for fetched in source.fetch(now):
         slots, parts = _with_spread(work, source, fetched, spread)
-        retention, importance = work.weight(slots, now)
-        score = parts.sum(axis=0) * retention**weights.fading * importance
-        order = np.lexsort((-work.n[slots], -score))[:k]
-        full = len(order) == k and score[order[-1]] > 0
-        source.floor = float(score[order[-1]]) if full else 0.0
-        if (full and score[order[-1]] >= fetched.unseen) or fetched.unseen <= 0:
-            return [
-                Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]),
-                       dict(zip(PARTS, parts[:, i].tolist(), strict=True)))
-                for i in order if score[i] > 0
-            ]  # fmt: skip
+        best = _scored(work, slots, parts, k, now, weights)
+        full = len(best) == k
+        source.floor = best[-1].score if full else 0.0
+        if (full and source.floor >= fetched.unseen) or fetched.unseen <= 0:
+            return best
     return None
+
+
+def _scored(
+    work: WorkingSet, slots: Ints, parts: NDArray[np.float64], k: int, now: float, weights: Weights
+) -> list[Scored]:
+    """The k best of some traces, from the five parts of their relevance; what scores nothing is left out."""
+    retention, importance = work.weight(slots, now)
+    score = parts.sum(axis=0) * retention**weights.fading * importance
+    order = np.lexsort((-work.n[slots], -score))[:k]
+    return [
+        Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]),
+               dict(zip(PARTS, parts[:, i].tolist(), strict=True)))
+        for i in order if score[i] > 0
+    ]  # fmt: skip
 
 
 def _spread(
@@ -343,14 +351,7 @@ def brute_force(
     slots = np.flatnonzero(exact.visible)
     extra = np.array([spread.get(slot, (0.0, 0.0)) for slot in slots.tolist()]).reshape(-1, 2).T
     parts = np.concatenate([exact.parts[:, slots], extra])
-    retention, importance = work.weight(slots, now)
-    score = parts.sum(axis=0) * retention**weights.fading * importance
-    order = [i for i in np.lexsort((-work.n[slots], -score)) if score[i] > 0][:k]
-    return [
-        Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]),
-               dict(zip(PARTS, parts[:, i].tolist(), strict=True)))
-        for i in order
-    ]  # fmt: skip
+    return _scored(work, slots, parts, k, now, weights)
 
 
 def _largest(values: NDArray[np.float64], count: int) -> Ints:

@@ -89,7 +89,7 @@ def insert(store: SqliteStore, space: Space, records: Sequence[Record], why: Why
     with store.db.write() as db:
         db.execute("INSERT OR IGNORE INTO space (name) VALUES (?)", (space.name,))
         space_id = int(store.space_id(space) or 0)
-        n0 = 1 + (db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'trace'").fetchone()[0] or 0)
+        n0 = history.next_number(db)
         op = history.begin(db, why, now, space_id, len(records), first=n0)
         rows = new_rows(drafts, [draft.digest() for draft in drafts], n0, space_id, op, now, store.law)
         for row, record in zip(rows, records, strict=True):

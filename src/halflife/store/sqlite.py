@@ -149,7 +149,7 @@ class SqliteStore:
         with self.db.write() as db:
             self._check_embedder(drafts, embedder)
             space_id = self._make_space(db, space)
-            n0 = 1 + (db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'trace'").fetchone()[0] or 0)
+            n0 = history.next_number(db)
             op = history.begin(db, why, now, space_id, len(drafts), first=n0)
             rows = new_rows(drafts, digests, n0, space_id, op, now, self.law)
             before = db.total_changes
