@@ -1,0 +1,1 @@
+"""Measuring memory: probes, and the benchmarks of the field."""

@@ -1,0 +1,1 @@
+"""Benchmarks of long-term memory: loaders, metrics, baselines, and one runner for all of them."""
