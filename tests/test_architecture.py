@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "llm": {"errors"},
     "store": {"errors", "decay"},
     "agent": {"errors", "decay", "store", "llm"},
+    "probe": {"errors", "decay", "store", "agent", "llm"},
     "papers": ANY,
     "cli": ANY,
     "": {"errors", "agent", "store"},  # `halflife/__init__.py`
