@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from halflife.errors import CorruptStore, HalflifeError, InvalidInput, NewerStore, StoreBusy, StoreError
+from halflife.store import files
 from halflife.store.schema import APPLICATION_ID, MIGRATIONS
 
 MEMORY = ":memory:"
@@ -57,6 +58,7 @@ class Database:
         self.synchronous = synchronous
         self.lock = threading.RLock()
         self._depth = 0
+        self._closed = False
         if self.path != MEMORY:
             file = Path(self.path)
             if file.is_dir():
@@ -65,18 +67,23 @@ class Database:
                 raise StoreError(f"{self.path} does not exist.", "Check the path, or add a first memory to it.")
             if not file.parent.is_dir():
                 raise StoreError(f"The folder {file.parent} does not exist.", "Make it first.")
+        files.hold(self.path)
         try:
-            self.connection = sqlite3.connect(
-                self.path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
-        except sqlite3.Error as error:
-            raise explain(error, self.path) from error
-        try:
-            self._prepare()
+            self._open(timeout)
         except BaseException as error:
-            self.connection.close()
+            files.release(self.path)
             if isinstance(error, sqlite3.Error):
                 raise explain(error, self.path) from error
+            raise
+
+    def _open(self, timeout: float) -> None:
+        self.connection = sqlite3.connect(
+            self.path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            self._prepare()
+        except BaseException:
+            self.connection.close()
             raise
 
     def _prepare(self) -> None:
@@ -191,4 +198,7 @@ class Database:
     def close(self) -> None:
         """Close the file. Closing twice is fine."""
         with self.lock:
-            self.connection.close()
+            if not self._closed:
+                self._closed = True
+                self.connection.close()
+                files.release(self.path)

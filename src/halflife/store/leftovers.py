@@ -14,6 +14,7 @@ import numpy as np
 
 from halflife.store.connection import MEMORY
 from halflife.store.diagnosis import Finding, Level
+from halflife.store.files import reading
 from halflife.store.sqlite import SqliteStore
 from halflife.store.vectors import stored_bytes
 
@@ -103,7 +104,7 @@ def dirty_free_pages(path: Path) -> list[int]:
     (sqlite.org/fileformat2.html, section 1.5).
     """
     dirty: list[int] = []
-    with path.open("rb") as file:
+    with reading(path) as file:
         header = file.read(100)
         if len(header) < 100:
             return dirty

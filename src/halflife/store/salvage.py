@@ -22,6 +22,7 @@ from halflife.errors import CorruptStore, HalflifeError, StoreError
 from halflife.store.connection import Database
 from halflife.store.diagnosis import Diagnosis
 from halflife.store.doctor import examine, mismatched
+from halflife.store.files import reading
 from halflife.store.sqlite import SqliteStore
 
 _BLOCK = 4096  # keys read at once
@@ -132,10 +133,10 @@ def _salvage(path: Path, target: Path, folder: Path) -> Salvage:
 
 def _copy(path: Path, folder: Path) -> Path:
     copy = folder / "damaged.db"
-    shutil.copyfile(path, copy)
-    log = Path(f"{path}-wal")
-    if log.exists():
-        shutil.copyfile(log, f"{copy}-wal")
+    for suffix in ("", "-wal"):
+        if Path(f"{path}{suffix}").exists():
+            with reading(f"{path}{suffix}") as damaged, Path(f"{copy}{suffix}").open("wb") as new:
+                shutil.copyfileobj(damaged, new)
     return copy
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from halflife.store.files import reading
+
 SIZE = 16
 STRIDE = 8
 _TELLING = 4  # bytes that must not be zero: a file is full of zeros with a byte or two beside them
@@ -52,7 +54,7 @@ def find(paths: Iterable[Path], needles: Iterable[bytes]) -> dict[bytes, Path]:
 
 def _chunks(path: Path, overlap: int) -> Iterable[bytes]:
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             tail = b""
             while data := file.read(_CHUNK):
                 yield tail + data
