@@ -113,9 +113,9 @@ def test_stats_of_an_empty_store_in_memory():
 @pytest.mark.parametrize(
     ("table", "column", "row"),
     [
-        ("vector", "n", "(999, x'00')"), ("payload", "n", "(999, x'00')"), ("source", "derived", "(999, 1)"),
+        ("vector", "n", "(999, x'00', NULL)"), ("payload", "n", "(999, x'00')"), ("source", "derived", "(999, 1)"),
         ("source", "source", "(1, 999)"), ("link", "a", "(999, 1, 'x', 1, 1)"), ("link", "b", "(1, 999, 'x', 1, 1)"),
-        ("change", "n", "(1, 999, '{}', NULL)"), ("met", "n", "(999, 1)"),
+        ("change", "n", "(1, 999, '{}', NULL, NULL)"), ("met", "n", "(999, 1)"),
     ],
 )  # fmt: skip
 def test_rows_of_no_trace(path, table, column, row):
@@ -124,7 +124,7 @@ def test_rows_of_no_trace(path, table, column, row):
 
 
 def test_rows_of_a_forgotten_trace_are_named_as_such(path):
-    damage(path, "INSERT INTO vector VALUES (5, x'00')")
+    damage(path, "INSERT INTO vector (n, data) VALUES (5, x'00')")
     check_mended(path, "vector rows of a forgotten trace", 1)
 
 
@@ -151,7 +151,7 @@ def test_a_vector_that_is_not_of_unit_length_keeps_its_direction(path):
     with closing(sqlite3.connect(path)) as db:
         [(data,)] = db.execute("SELECT data FROM vector WHERE n = 1").fetchall()
     unit = np.frombuffer(data, np.float32)
-    damage(path, ("UPDATE vector SET data = ? WHERE n = 1", ((unit * 3).tobytes(),)))
+    damage(path, ("UPDATE vector SET data = ?, seal = NULL WHERE n = 1", ((unit * 3).tobytes(),)))
     check_mended(path, "length 1", 1)
     with closing(sqlite3.connect(path)) as db:
         [(data,)] = db.execute("SELECT data FROM vector WHERE n = 1").fetchall()
@@ -250,6 +250,101 @@ def test_a_damaged_index_is_made_anew(path):
         db.execute("PRAGMA writable_schema = ON")
         db.execute("INSERT INTO sqlite_master VALUES ('index', 'trace_changed', 'trace', ?, ?)", (page, sql))
     check_mended(path, "pages and indexes")
+
+
+# -- seals ------------------------------------------------------------------------------------------------------
+
+CHANGED = [
+    "UPDATE trace SET text = 'I moved to Lisboa in May.' WHERE n = 1",
+    "UPDATE trace SET metadata = '{\"a\": 1}' WHERE n = 1",
+    "UPDATE trace SET at = at + 1 WHERE n = 1", "UPDATE trace SET recorded_at = 5 WHERE n = 1",
+    "UPDATE trace SET valid_to = 7 WHERE n = 1", "UPDATE trace SET importance = 0.75 WHERE n = 1",
+    "UPDATE trace SET layer = 'lhort' WHERE n = 1", "UPDATE trace SET role = 'user' WHERE n = 1",
+    "UPDATE trace SET session_id = 's' WHERE n = 1", "UPDATE trace SET id = 'other' WHERE n = 1",
+    "UPDATE trace SET metadata = '[1' WHERE n = 1", "UPDATE trace SET at = 'noon' WHERE n = 1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_what_is_not_as_it_was_written_is_refused_named_and_then_kept(path, change):
+    damage(path, change)
+    with Memory(path, embedder="hash") as memory:
+        with pytest.raises(CorruptStore, match="not as it was written"):
+            memory.list(user_id="anna")
+        with pytest.raises(CorruptStore, match="damaged"):
+            memory.search("Lisbon", user_id="anna")
+    check_mended(path, "not as they were written", 1)
+    with Memory(path, embedder="hash") as memory:
+        [trace] = [t for t in memory.list(user_id="anna") if t.text.startswith("I moved")]
+        events = [event for event in memory.history(trace.id) if event.kind == "repair"]
+        assert "not as it was written" in [event.reason for event in events]
+        memory.update(trace.id, importance=1.0)
+
+
+def test_a_space_whose_name_changed_is_not_another_users(path):
+    damage(path, "UPDATE space SET name = 'user:anne'")
+    with Memory(path, embedder="hash") as memory, pytest.raises(CorruptStore):
+        memory.list(user_id="anne")
+    check_mended(path, "not as they were written", 4)
+
+
+def test_damage_is_not_sealed_by_a_change(path):
+    damage(path, "UPDATE trace SET text = 'I moved to Lisboa in May.' WHERE n = 1")
+    with Memory(path, embedder="hash") as memory:
+        id = memory.engine.store.db.one("SELECT id FROM trace WHERE n = 1")
+        with pytest.raises(CorruptStore):
+            memory.update(id, importance=1.0)
+
+
+def test_an_older_version_that_changed_is_not_put_back(path):
+    damage(path, "UPDATE change SET before = replace(before, 'cello', 'cella')")
+    with Memory(path, embedder="hash") as memory:
+        [op] = [event.op for event in memory.operations() if event.kind == "update"]
+        with pytest.raises(CorruptStore, match="not as it was written"):
+            memory.undo(op)
+    check_mended(path, "older versions", 1)
+
+
+def test_a_vector_that_turned_is_seen(path):
+    with closing(sqlite3.connect(path)) as db:
+        [(data,)] = db.execute("SELECT data FROM vector WHERE n = 1").fetchall()
+    vector = np.frombuffer(data, np.float32).copy()
+    vector[np.argmax(np.abs(vector))] *= -1  # still of unit length
+    damage(path, ("UPDATE vector SET data = ? WHERE n = 1", (vector.tobytes(),)))
+    check_mended(path, "not as written", 1)
+
+
+def test_a_store_of_a_time_without_seals_is_sealed_when_it_is_opened(path):
+    damage(
+        path, *(f"ALTER TABLE {t} DROP COLUMN seal" for t in ("trace", "vector", "change")), "PRAGMA user_version = 1"
+    )
+    found = examine(path)
+    assert not matters(found), str(found)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM trace WHERE seal IS NULL").fetchone() == (0,)
+
+
+def test_a_lost_memory_is_named_before_the_indexes_are_made_anew(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        lost = db.execute("SELECT id FROM trace WHERE n = 4").fetchone()[0]
+        rows = db.execute("SELECT name, rootpage, sql FROM sqlite_master WHERE tbl_name = 'trace' AND type = 'index'")
+        found = rows.fetchall()
+        db.execute("PRAGMA writable_schema = ON")  # delete from the table without its indexes
+        db.execute("DELETE FROM sqlite_master WHERE type = 'index' AND tbl_name = 'trace' AND sql IS NOT NULL")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, 'id TEXT NOT NULL UNIQUE', 'id TEXT NOT NULL       ') "
+                   "WHERE name = 'trace'")  # fmt: skip
+        db.execute("DELETE FROM sqlite_master WHERE name = 'sqlite_autoindex_trace_1'")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("DELETE FROM trace WHERE n = 4")
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, 'id TEXT NOT NULL       ', 'id TEXT NOT NULL UNIQUE') "
+                   "WHERE name = 'trace'")  # fmt: skip
+        for name, page, sql in found:
+            db.execute("INSERT INTO sqlite_master VALUES ('index', ?, 'trace', ?, ?)", (name, page, sql))
+    mended = examine(path, repair=True)
+    assert [(f.count, lost in f.what) for f in mended.findings if "lost (" in f.what] == [(1, True)]
+    assert not mended.healthy  # it cannot be given back
+    assert examine(path).healthy
 
 
 class TestIndexFiles:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from halflife.errors import CorruptStore, HalflifeError, InvalidInput, NewerStore, StoreBusy, StoreError
-from halflife.store import files
+from halflife.store import files, journal
 from halflife.store.schema import APPLICATION_ID, MIGRATIONS
 
 MEMORY = ":memory:"
+LOG_DAMAGE = "log_damage"  # the setting that remembers commits of the log that could not be read
 
 
 def explain(error: sqlite3.Error, path: str) -> HalflifeError:
@@ -22,12 +24,17 @@ def explain(error: sqlite3.Error, path: str) -> HalflifeError:
     primary = code & 0xFF if code is not None else None
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(f"{path} is locked by another process.", "Try again, or open it with a longer timeout.")
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or text.startswith("Could not decode"):
         return CorruptStore(
             f"{path} is damaged or is no Halflife store ({text}).", f"Run: halflife doctor --db {path} --repair"
         )
     if primary == sqlite3.SQLITE_FULL:
         return StoreError(f"The disk that holds {path} is full; nothing was written.", "Free some room and repeat.")
+    if primary == sqlite3.SQLITE_IOERR:
+        return StoreError(
+            f"The disk that holds {path} failed ({text}); what was being written is not acknowledged.",
+            "Check the disk, its free space and quota, and repeat.",
+        )
     if primary == sqlite3.SQLITE_READONLY:
         return StoreError(f"{path} cannot be written.", "Check its permissions, or open a copy.")
     if primary == sqlite3.SQLITE_CANTOPEN:
@@ -65,6 +72,9 @@ class Database:
                 raise StoreError(f"{self.path} is a folder.", "Name a file, such as assistant.db.")
             if must_exist and not file.exists():
                 raise StoreError(f"{self.path} does not exist.", "Check the path, or add a first memory to it.")
+            if must_exist and not file.stat().st_size:
+                raise CorruptStore(f"{self.path} is empty: it is no store.", "Restore a backup, or delete it.")
+            self._refuse_headless(file)
             if not file.parent.is_dir():
                 raise StoreError(f"The folder {file.parent} does not exist.", "Make it first.")
         files.hold(self.path)
@@ -77,14 +87,41 @@ class Database:
             raise
 
     def _open(self, timeout: float) -> None:
+        before = journal.shared(self.path)
         self.connection = sqlite3.connect(
             self.path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
             self._prepare()
+            if self.path != MEMORY:
+                self._check_log(before)
         except BaseException:
             self.connection.close()
             raise
+
+    @staticmethod
+    def _refuse_headless(file: Path) -> None:
+        """SQLite would take an empty file for a new one, and delete the log that holds all there is."""
+        log = Path(f"{file}-wal")
+        if log.exists() and log.stat().st_size and file.exists() and not file.stat().st_size:
+            raise CorruptStore(f"{file} is empty, but has a log.", f"Run: halflife doctor --db {file} --repair")
+
+    def _check_log(self, before: journal.Shared | None) -> None:
+        """Say it if the log held commits that SQLite could not read, and keep that for the doctor."""
+        lost = journal.lost_frames(before, journal.shared(self.path))
+        commits = journal.commits_beyond(self.path, journal.shared(self.path))
+        if commits:
+            with self.write():  # look again while nobody writes
+                commits = journal.commits_beyond(self.path, journal.shared(self.path))
+        if not lost and not commits:
+            return
+        count = commits or 1
+        self.set_meta(LOG_DAMAGE, str(count + int(self.meta(LOG_DAMAGE) or 0)))
+        warnings.warn(
+            f"The log of {self.path} is damaged: at least {count} of its last commits could not be read. If power was "
+            "cut, they were recalls or never acknowledged; otherwise memories are lost: restore a backup.",
+            stacklevel=5,
+        )
 
     def _prepare(self) -> None:
         run = self.connection.execute
@@ -102,6 +139,7 @@ class Database:
                 "Upgrade it: pip install --upgrade halflife",
             )
         run("PRAGMA secure_delete = ON")
+        run("PRAGMA cell_size_check = ON")  # see damage when a page is read, not when it misleads
         run("PRAGMA temp_store = MEMORY")
         run("PRAGMA cache_size = -65536")
         if version < len(MIGRATIONS):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 Level: TypeAlias = Literal["ok", "warning", "error"]
+
+
+def named(ids: Sequence[str], most: int = 8) -> str:
+    """The first few of these ids, and how many more there are."""
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ that no memory can have gets a lawful value. A file that cannot be opened is for
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import time
@@ -15,31 +14,23 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from halflife.errors import HalflifeError, InvalidInput
+from halflife.errors import HalflifeError
 from halflife.store import history, leftovers
 from halflife.store.connection import MEMORY, Database
-from halflife.store.diagnosis import Diagnosis, Finding
-from halflife.store.draft import Draft
+from halflife.store.contents import Contents
+from halflife.store.diagnosis import Diagnosis, Finding, named
 from halflife.store.erase import store_files
 from halflife.store.protocol import Why
-from halflife.store.rows import STATE, chunks, floats, marks
 from halflife.store.sqlite import SqliteStore
-from halflife.store.text import term_ids
 from halflife.store.timeparse import format_time
-from halflife.store.trace import KINDS, STATUSES
 
 __all__ = ["Diagnosis", "Finding", "examine", "stats"]
-
-_UNIT = 1e-3  # how far from 1 the length of a vector may be
 
 # Rows that belong to a trace: table, column.
 _BELONGS = (
     ("vector", "n"), ("payload", "n"), ("source", "derived"), ("source", "source"), ("link", "a"), ("link", "b"),
     ("change", "n"), ("met", "n"),
 )  # fmt: skip
-_FINITE = "typeof({0}) = 'real' AND abs({0}) < 1e308"
 
 
 def stats(store: SqliteStore) -> dict[str, Any]:
@@ -71,6 +62,17 @@ def stats(store: SqliteStore) -> dict[str, Any]:
             "files": files,
             "bytes": sum(files.values()),
         }
+
+
+def missing(read: Callable[[str], list[Any]]) -> dict[int, str]:
+    """Numbers and ids of the traces that the index of ids knows and the table does not hold: they are lost.
+
+    `read` runs a query and returns its rows.
+    """
+    indexed = dict(read("SELECT n, id FROM trace INDEXED BY sqlite_autoindex_trace_1 ORDER BY id"))
+    for (n,) in read("SELECT n FROM trace NOT INDEXED"):
+        indexed.pop(n, None)
+    return indexed
 
 
 def _by(store: SqliteStore, table: str, column: str) -> dict[str, int]:
@@ -111,11 +113,13 @@ class _Doctor:
         self.store, self.db, self.repair, self.now = store, store.db, repair, now
 
     def findings(self) -> Iterator[Finding]:
+        contents = Contents(self.store, self.repair, self.now)
         checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-            ("pages and indexes", self._pages), ("tables", self._schema), ("spaces", self._homeless),
-            ("rows of no trace", self._orphans), ("erased traces", self._risen), ("operations", self._operations),
-            ("fields", self._fields), ("metadata and versions", self._json), ("words and digests", self._derived),
-            ("vectors", self._vectors),
+            ("lost memories", self._lost), ("pages and indexes", self._pages), ("tables", self._schema),
+            ("spaces", self._homeless), ("rows of no trace", self._orphans), ("erased traces", self._risen),
+            ("operations", self._operations),
+            ("seals", contents.seals), ("fields", contents.fields), ("metadata and versions", contents.readable),
+            ("words and digests", contents.derived), ("vectors", contents.vectors), ("checksums", contents.unsealed),
         ]  # fmt: skip
         for name, leftover in (
             ("index files", leftovers.index_files),
@@ -143,6 +147,12 @@ class _Doctor:
         return history.begin(db, Why("repair", "doctor", reason), self.now, None, count)
 
     # -- structure --------------------------------------------------------------------------------------------
+
+    def _lost(self) -> Iterator[Finding]:
+        gone = missing(self.db.all)
+        if gone:
+            yield Finding("error", f"memories that are lost ({named(list(gone.values()))})", len(gone), False,
+                          "restore a backup; what is left can be mended")  # fmt: skip
 
     def _pages(self) -> Iterator[Finding]:
         def problems() -> list[str]:
@@ -247,161 +257,3 @@ class _Doctor:
                 rows = [(op, "lost", self.now, "doctor", "the record of this operation was lost") for op in missing]
                 db.executemany("INSERT INTO operation (op, kind, at, actor, reason) VALUES (?, ?, ?, ?, ?)", rows)
         yield Finding("error", "operations that are named but not there", len(missing), self.repair, self._again)
-
-    # -- content ----------------------------------------------------------------------------------------------
-
-    def _fields(self) -> Iterator[Finding]:
-        first = self.store.law.initial()
-        finite = _FINITE.format
-        lawful: list[tuple[str, str, Any]] = [
-            ("kind", f"kind IN {KINDS}", "text"),
-            ("status", f"status IN {STATUSES}", "active"),
-            ("role", "role IS NULL OR (typeof(role) = 'text' AND trim(role) <> '')", None),
-            ("recorded_at", finite("recorded_at"), self.now),
-            ("at", finite("at"), self.now),
-            ("last_used", finite("last_used"), self.now),
-            ("importance", f"{finite('importance')} AND importance BETWEEN 0 AND 1", 0.5),
-            ("version", "typeof(version) = 'integer' AND version > 0", 1),
-        ]
-        for name in STATE:
-            positive = f"{finite(name)} AND {name} {'>' if name == 'stability' else '>='} 0"
-            lawful.append((name, positive, float(getattr(first, name))))
-        for column, sound, value in lawful:
-            count = self.db.one(f"SELECT count(*) FROM trace WHERE NOT coalesce({sound}, 0)")
-            if not count:
-                continue
-            if self.repair:
-                with self.db.write() as db:
-                    op = self._begin(db, f"impossible {column}", count)
-                    sql = f"UPDATE OR IGNORE trace SET {column} = ?, changed = ? WHERE NOT coalesce({sound}, 0)"
-                    db.execute(sql, (value, op))
-            left = self.db.one(f"SELECT count(*) FROM trace WHERE NOT coalesce({sound}, 0)")
-            yield Finding("error", f"traces with an impossible {column}", count, not left, self._again)
-
-    def _json(self) -> Iterator[Finding]:
-        rows = self.db.all("SELECT n, CAST(metadata AS BLOB) FROM trace WHERE metadata <> '{}'")
-        bad = [(n, text) for n, text in rows if not _is_object(text)]
-        if bad:
-            if self.repair:
-                with self.db.write() as db:
-                    op = self._begin(db, "unreadable metadata", len(bad))
-                    for n, text in bad:
-                        kept = json.dumps({"unreadable": text.decode(errors="replace")}, ensure_ascii=False)
-                        db.execute("UPDATE trace SET metadata = ?, changed = ? WHERE n = ?", (kept, op, n))
-            yield Finding("error", "traces with unreadable metadata", len(bad), self.repair, self._again)
-        lost = [(op, n) for op, n, text in self.db.all("SELECT op, n, CAST(before AS BLOB) FROM change")
-                if not _is_object(text)]  # fmt: skip
-        if lost:
-            if self.repair:
-                with self.db.write() as db:
-                    db.executemany("DELETE FROM change WHERE op = ? AND n = ?", lost)
-            yield Finding("error", "older versions that cannot be read", len(lost), self.repair, self._again)
-
-    def _derived(self) -> Iterator[Finding]:
-        found = list(mismatched(self.store))
-        unreadable = [(n, raw) for n, _, raw, is_text in found if not is_text]
-        wrong = [n for n, _, _, is_text in found if is_text]
-        if unreadable:
-            if self.repair:
-                with self.db.write() as db:
-                    op = self._begin(db, "unreadable text", len(unreadable))
-                    for n, raw in unreadable:
-                        text = raw.decode(errors="replace").replace("\x00", "\ufffd") or "\ufffd"
-                        db.execute("UPDATE trace SET text = ? WHERE n = ?", (text, n))
-                        self._rewrite(db, op, n)
-            yield Finding("error", "texts that are not text", len(unreadable), self.repair, self._again)
-        if wrong:
-            if self.repair:
-                with self.db.write() as db:
-                    op = self._begin(db, "words or digest", len(wrong))
-                    for n in wrong:
-                        self._rewrite(db, op, n)
-            yield Finding("error", "traces whose words or digest are not those of their text", len(wrong), self.repair,
-                          self._again)  # fmt: skip
-
-    def _rewrite(self, db: sqlite3.Connection, op: int, n: int) -> None:
-        """Make words and digest anew, so that other readers notice. What then says the same as another retires."""
-        (text,) = db.execute("SELECT text FROM trace WHERE n = ?", (n,)).fetchone()
-        try:
-            history.modify(db, op, n, {"text": text})
-        except InvalidInput:
-            db.execute("DELETE FROM change WHERE op = ? AND n = ?", (op, n))
-            history.modify(db, op, n, {"status": "retired", "retired_at": self.now, "text": text})
-
-    def _vectors(self) -> Iterator[Finding]:
-        known = self.store.embedder()
-        scaled: dict[int, bytes] = {}
-        useless: list[int] = []
-        last = 0
-        while rows := self.db.all(
-            "SELECT n, data FROM vector JOIN trace USING (n) WHERE n > ? ORDER BY n LIMIT 512", last
-        ):
-            last = rows[-1][0]
-            for n, data in rows:
-                mended = _unit(data, known[1] if known else 0)
-                if mended is None:
-                    useless.append(n)
-                elif mended != data:
-                    scaled[n] = mended
-        if useless:
-            if self.repair:
-                with self.db.write() as db:
-                    op = self._begin(db, "useless vectors", len(useless))
-                    for n in useless:
-                        self._rewrite(db, op, n)
-                    for part in chunks(useless):
-                        db.execute(f"DELETE FROM vector WHERE n IN ({marks(part)})", part)
-            yield Finding(
-                "error", "vectors of the wrong length, or not numbers", len(useless), self.repair, self._again
-            )
-        if scaled:
-            if self.repair:
-                with self.db.write() as db:
-                    op = self._begin(db, "vectors scaled to length 1", len(scaled))
-                    for n, data in scaled.items():
-                        self._rewrite(db, op, n)
-                        db.execute("UPDATE vector SET data = ? WHERE n = ?", (data, n))
-            yield Finding("error", "vectors that have not length 1", len(scaled), self.repair, self._again)
-        bare = self.db.one("SELECT count(*) FROM trace WHERE text <> '' AND n NOT IN (SELECT n FROM vector)")
-        if bare and known:
-            yield Finding("warning", "texts without a vector, found by their words alone", bare,
-                          advice=f"run: halflife reembed --db {self.store.path}")  # fmt: skip
-
-
-def mismatched(store: SqliteStore) -> Iterator[tuple[int, str, bytes, bool]]:
-    """Traces whose words or digest are not those of their text: number, id, the bytes, and whether these are text."""
-    last = 0
-    while rows := store.db.all(
-        "SELECT n, id, kind, role, CAST(text AS BLOB), data, digest, terms FROM trace LEFT JOIN payload USING (n) "
-        "WHERE n > ? ORDER BY n LIMIT 512", last,
-    ):  # fmt: skip
-        last = rows[-1][0]
-        for n, id, kind, role, raw, payload, digest, terms in rows:
-            try:
-                draft = Draft(raw.decode(), 0.0, kind=kind, role=role, payload=payload)
-            except (UnicodeDecodeError, InvalidInput):
-                yield n, id, raw, False
-                continue
-            if (draft.digest(), term_ids(draft.text).tobytes()) != (digest, terms):
-                yield n, id, raw, True
-
-
-def _is_object(text: bytes) -> bool:
-    """Whether this is a JSON object."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-def _unit(data: bytes, dim: int) -> bytes | None:
-    """Windows of unit length as bytes, scaled if need be; None for what cannot be scaled."""
-    if not dim or not data or len(data) % (4 * dim):
-        return None
-    rows = floats(data).reshape(-1, dim)
-    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    if not np.isfinite(norms).all() or not (norms > 0).all():
-        return None
-    if np.abs(norms - 1).max() <= _UNIT:
-        return data
-    return bytes((rows / norms).astype(np.float32).tobytes())

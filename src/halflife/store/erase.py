@@ -27,7 +27,7 @@ from halflife.store.protocol import Why
 from halflife.store.rows import chunks, floats, marks
 from halflife.store.sqlite import SqliteStore
 from halflife.store.timeparse import format_time
-from halflife.store.vectors import stored_bytes
+from halflife.store.vectors import renote, stored_bytes, undamaged
 
 _VECTOR_STRIDE = 64
 _WORDS_CHECKED = 64
@@ -226,6 +226,9 @@ def _wipe_indexes(store: SqliteStore, ns: Sequence[int]) -> set[bytes]:
         if path.suffix != ".usearch":
             path.unlink(missing_ok=True)
             continue
+        if not undamaged(path):
+            path.unlink(missing_ok=True)
+            continue
         try:
             vectors = Counter(stored_bytes(path, keys))
         except (RuntimeError, ValueError, OSError):
@@ -234,6 +237,8 @@ def _wipe_indexes(store: SqliteStore, ns: Sequence[int]) -> set[bytes]:
         needles.update(*(scan.fragments(vector, _VECTOR_STRIDE) for vector in vectors))
         if any(_overwrite(path, vector) > count for vector, count in vectors.items()):
             path.unlink(missing_ok=True)
+        elif vectors:
+            renote(path)
     return needles
 
 

@@ -10,11 +10,13 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halflife.errors import InvalidInput, NothingToUndo, UnknownTrace
+from halflife.store import seal
 from halflife.store.draft import Draft
 from halflife.store.protocol import Event, Why
 from halflife.store.text import term_bytes
@@ -56,6 +58,9 @@ def modify(
 ) -> None:
     """Set columns of a row, keeping what they were. A new text brings its words, digest and vectors."""
     columns = dict(columns)
+    sealed = not columns.keys().isdisjoint(seal.SEALED)
+    if sealed:
+        seal.check_row(db, n)  # or damage would be sealed with the change
     if vectors is not None:
         vector = np.ascontiguousarray(vectors, np.float32).tobytes()
     if "text" in columns or "role" in columns:
@@ -72,8 +77,10 @@ def modify(
         zip(kept, db.execute(f"SELECT {', '.join(kept)} FROM trace WHERE n = ?", (n,)).fetchone(), strict=True)
     )
     old = db.execute("SELECT data FROM vector WHERE n = ?", (n,)).fetchone() if vector is not None else None
+    kept_text, kept_vector = json.dumps(before, ensure_ascii=False), old and old[0]
     db.execute(
-        "INSERT INTO change VALUES (?, ?, ?, ?)", (op, n, json.dumps(before, ensure_ascii=False), old and old[0])
+        "INSERT INTO change VALUES (?, ?, ?, ?, ?)",
+        (op, n, kept_text, kept_vector, seal.of_change(kept_text, kept_vector)),
     )
     try:
         db.execute(
@@ -84,8 +91,18 @@ def modify(
         raise InvalidInput(
             "Another memory of this space says the same already.", "Forget or update that one."
         ) from None
+    if sealed:
+        seal.reseal(db, n)
     if vector is not None:
-        db.execute("INSERT OR REPLACE INTO vector VALUES (?, ?)", (n, vector))
+        db.execute("INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", (n, vector, crc32(vector)))
+
+
+def drop_vectors(db: sqlite3.Connection) -> None:
+    """Forget the vectors of older versions: another embedder made them."""
+    for op, n, before in db.execute("SELECT op, n, before FROM change WHERE vector IS NOT NULL").fetchall():
+        db.execute(
+            "UPDATE change SET vector = NULL, seal = ? WHERE op = ? AND n = ?", (seal.of_change(before, None), op, n)
+        )
 
 
 def undo(db: sqlite3.Connection, op: int, why: Why, now: float) -> Event:
@@ -99,10 +116,10 @@ def undo(db: sqlite3.Connection, op: int, why: Why, now: float) -> Event:
     if undone_by is not None:
         raise NothingToUndo(f"Operation {op} was undone already, by operation {undone_by}.")
     _check_nothing_later(db, op)
-    changes = db.execute("SELECT n, before, vector FROM change WHERE op = ?", (op,)).fetchall()
+    changes = _kept(db, "op", op)
     created = _active(db, created_by(db, op))
     new = begin(db, why, now, space, len(changes) + len(created))
-    for n, before, vector in changes:
+    for _, n, before, vector in changes:
         if db.execute("SELECT 1 FROM trace WHERE n = ?", (n,)).fetchone():
             modify(db, new, n, json.loads(before), vector=vector)
     for n in created:
@@ -110,6 +127,14 @@ def undo(db: sqlite3.Connection, op: int, why: Why, now: float) -> Event:
     db.execute("UPDATE operation SET undone_by = ? WHERE op = ?", (new, op))
     db.execute("UPDATE operation SET undone_by = NULL WHERE undone_by = ?", (op,))  # undoing an undo
     return _event(db, new)
+
+
+def _kept(db: sqlite3.Connection, column: str, value: int) -> list[tuple[int, int, str, bytes | None]]:
+    """The older versions that one operation, or of one trace, kept: operation, number, fields, vectors."""
+    rows = db.execute(f"SELECT op, n, before, vector, seal FROM change WHERE {column} = ?", (value,)).fetchall()
+    for op, _, before, vector, kept in rows:
+        seal.check_change(kept, op, before, vector)
+    return [row[:-1] for row in rows]
 
 
 def _active(db: sqlite3.Connection, ns: Sequence[int]) -> list[int]:
@@ -157,7 +182,7 @@ def of_trace(db: sqlite3.Connection, id: str) -> list[Event]:
     if row is None:
         raise UnknownTrace(f"No memory has the id {id}.", "List what is there: halflife list")
     n, created = row
-    befores = dict(db.execute("SELECT op, before FROM change WHERE n = ?", (n,)).fetchall())
+    befores = {op: before for op, _, before, _ in _kept(db, "n", n)}
     met = {op for (op,) in db.execute("SELECT op FROM met WHERE n = ?", (n,))}
     events = []
     for op in sorted({created, *befores, *met}):

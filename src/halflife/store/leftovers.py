@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from halflife.store.connection import MEMORY
+from halflife.store.connection import LOG_DAMAGE, MEMORY
 from halflife.store.diagnosis import Finding, Level
 from halflife.store.files import reading
 from halflife.store.sqlite import SqliteStore
-from halflife.store.vectors import stored_bytes
+from halflife.store.vectors import checksum, stored_bytes
 
 LARGE_LOG = 64 << 20  # bytes of write-ahead log that some checkpoint should have emptied
 
@@ -62,7 +62,7 @@ def _belongs(store: SqliteStore, path: Path) -> bool:
         return False
     if embedder is None or identity != f"{store.db.meta('store')}|{embedder[0]}|{embedder[1]}":
         return False
-    if op > store.last_op() or size != index.stat().st_size:
+    if op > store.last_op() or size != index.stat().st_size or meta.get("crc32") != checksum(index):
         return False
     if store.db.one("SELECT 1 FROM space WHERE id = ?", space) is None:
         return False
@@ -130,6 +130,7 @@ def dirty_free_pages(path: Path) -> list[int]:
 
 def log(store: SqliteStore, repair: bool) -> Iterator[Finding]:
     """The write-ahead log: repair moves it into the file and cuts it to nothing."""
+    yield from _lost_commits(store, repair)
     path = Path(f"{store.path}-wal")
     size = path.stat().st_size if store.path != MEMORY and path.exists() else 0
     if not size:
@@ -140,3 +141,17 @@ def log(store: SqliteStore, repair: bool) -> Iterator[Finding]:
     level: Level = "warning" if size > LARGE_LOG or (repair and not emptied) else "ok"
     hint = "close other processes that read the store, then " if repair else ""
     yield Finding(level, "bytes in the write-ahead log", size, emptied, hint + advice(store) if level != "ok" else "")
+
+
+def _lost_commits(store: SqliteStore, repair: bool) -> Iterator[Finding]:
+    """Commits of the log that could not be read when the store was opened: said until a repair takes note of it."""
+    lost = int(store.db.meta(LOG_DAMAGE) or 0)
+    if not lost:
+        return
+    if repair:
+        with store.db.write() as db:
+            db.execute("DELETE FROM meta WHERE key = ?", (LOG_DAMAGE,))
+    yield Finding(
+        "warning", "last commits of the log that could not be read, and are lost", lost, False,
+        "after a power cut they were recalls or never acknowledged; otherwise restore a backup",
+    )  # fmt: skip

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halflife.errors import InvalidInput
-from halflife.store import history
+from halflife.store import history, seal
 from halflife.store.draft import Draft, metadata_json
 from halflife.store.protocol import Why
 from halflife.store.rows import TRACE, chunks, marks, new_rows
@@ -91,10 +92,11 @@ def insert(store: SqliteStore, space: Space, records: Sequence[Record], why: Why
         space_id = int(store.space_id(space) or 0)
         n0 = history.next_number(db)
         op = history.begin(db, why, now, space_id, len(records), first=n0)
-        rows = new_rows(drafts, [draft.digest() for draft in drafts], n0, space_id, op, now, store.law)
+        rows = new_rows(drafts, [draft.digest() for draft in drafts], n0, (space_id, space.name), op, now, store.law)
         for row, record in zip(rows, records, strict=True):
             t = record.trace
             columns = dict(zip(TRACE, row, strict=True)) | {"recorded_at": t.recorded_at, "last_used": t.last_used}
+            columns["seal"] = seal.of_trace(columns["n"], space.name, [columns[name] for name in seal.SEALED])
             taken = db.execute(
                 "SELECT 1 FROM trace WHERE id = ?1 "
                 "OR (space = ?2 AND digest = ?3 AND status <> 'retired' AND ?4 <> 'retired')",
@@ -105,7 +107,7 @@ def insert(store: SqliteStore, space: Space, records: Sequence[Record], why: Why
             db.execute(_INSERT, (*columns.values(), t.retired_at, t.version, t.status))
             if record.vectors is not None:
                 data = np.ascontiguousarray(record.vectors, np.float32).tobytes()
-                db.execute("INSERT INTO vector VALUES (?, ?)", (columns["n"], data))
+                db.execute("INSERT INTO vector VALUES (?, ?, ?)", (columns["n"], data, crc32(data)))
             if record.payload is not None:
                 db.execute("INSERT INTO payload VALUES (?, ?)", (columns["n"], record.payload))
     return op

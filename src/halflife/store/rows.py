@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from halflife.decay.law import Law, State
 from halflife.errors import InvalidInput
+from halflife.store import seal
 from halflife.store.draft import Draft, check_importance, check_name, metadata_json
 from halflife.store.text import term_bytes
 from halflife.store.trace import Space, Trace, new_ids
@@ -22,13 +22,14 @@ TRACE = [
     *"n id space digest kind text at valid_from valid_to recorded_at agent_id session_id role metadata".split(),
     *"importance layer system terms created changed last_used".split(),
     *STATE,
+    "seal",
 ]
 INSERT = f"INSERT INTO trace ({', '.join(TRACE)}) VALUES ({', '.join('?' * len(TRACE))})"
 INSERT_NEW = INSERT + " ON CONFLICT (space, digest) WHERE status <> 'retired' DO NOTHING"
 READ = (
     "SELECT trace.n, trace.id, space.name, text, at, recorded_at, trace.kind, valid_from, valid_to, retired_at, "
     "agent_id, session_id, role, metadata, importance, layer, stability, difficulty, uses, lapses, span, last_used, "
-    "system, version, status FROM trace JOIN space ON space.id = trace.space"
+    "system, version, status, seal FROM trace JOIN space ON space.id = trace.space"
 )
 
 # What an update may change, and how a value becomes a column.
@@ -39,19 +40,25 @@ EDITABLE = (
 
 
 def new_rows(
-    drafts: Sequence[Draft], digests: Sequence[bytes], n0: int, space: int, op: int, now: float, law: Law
+    drafts: Sequence[Draft], digests: Sequence[bytes], n0: int, space: tuple[int, str], op: int, now: float, law: Law
 ) -> list[tuple[Any, ...]]:
-    """The rows of drafts, numbered from `n0`."""
+    """The rows of drafts, numbered from `n0`, in the space of this number and name."""
     first = _first_state(law)
+    space_id, space_name = space
     rows = []
     ids = new_ids(len(drafts), now)
     for n, (d, digest, id) in enumerate(zip(drafts, digests, ids, strict=True), start=n0):
         state = first if d.state is None else state_row(d.state)
+        id, metadata = d.id or id, metadata_json(d.metadata)
+        sealed = (
+            id, d.kind, d.text, d.at, d.valid_from, d.valid_to, now, d.agent_id, d.session_id, d.role, metadata,
+            d.importance, d.layer, d.system,
+        )  # fmt: skip
         rows.append(
             (
                 n,
-                d.id or id,
-                space,
+                id,
+                space_id,
                 digest,
                 d.kind,
                 d.text,
@@ -62,7 +69,7 @@ def new_rows(
                 d.agent_id,
                 d.session_id,
                 d.role,
-                metadata_json(d.metadata),
+                metadata,
                 d.importance,
                 d.layer,
                 d.system,
@@ -71,6 +78,7 @@ def new_rows(
                 op,
                 d.at,
                 *state,
+                seal.of_trace(n, space_name, sealed),
             )
         )
     return rows
@@ -93,12 +101,29 @@ def state_of(columns: Iterable[Sequence[float]]) -> State:
 
 
 def read_trace(row: Sequence[Any], sources: tuple[str, ...]) -> Trace:
-    """A row of `READ` as a record."""
-    (_, id, space, text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role, metadata, importance,
-     layer, *state, last_used, system, version, status) = row  # fmt: skip
+    """A row of `READ` as a record. Raises `CorruptStore` if it is not as it was written."""
+    (n, id, space, text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role, metadata, importance,
+     layer, *state, last_used, system, version, status, kept_seal) = row  # fmt: skip
+    sealed = (
+        id,
+        kind,
+        text,
+        at,
+        valid_from,
+        valid_to,
+        recorded,
+        agent,
+        session,
+        role,
+        metadata,
+        importance,
+        layer,
+        system,
+    )
+    seal.check_trace(kept_seal, n, space, sealed)
     return Trace(
         id, Space(space), text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role,
-        json.loads(metadata), importance, layer, State(*state), last_used, sources, system, version, status,
+        seal.read_json(metadata, id), importance, layer, State(*state), last_used, sources, system, version, status,
     )  # fmt: skip
 
 

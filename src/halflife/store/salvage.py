@@ -20,8 +20,9 @@ from typing import Any
 from halflife.decay import FSRS6, Law, law_from_dict
 from halflife.errors import CorruptStore, HalflifeError, StoreError
 from halflife.store.connection import Database
-from halflife.store.diagnosis import Diagnosis
-from halflife.store.doctor import examine, mismatched
+from halflife.store.contents import changed, mismatched
+from halflife.store.diagnosis import Diagnosis, named
+from halflife.store.doctor import examine
 from halflife.store.files import reading
 from halflife.store.sqlite import SqliteStore
 
@@ -49,7 +50,8 @@ class Salvage:
     saved: rows by table. lost: by table, the ranges of numbers that could not be read (of traces, vectors and
         links the trace's, of changes the operation's); a range may name numbers that were never used.
     refused: rows that were read but make no sense. changed: ids of traces that were read, but whose text is not
-        the one that was written.
+        the one that was written. gone: the memories that are known to be lost, by id, or by number where that
+        is all that is left.
     diagnosis: the new store, after it was mended.
     """
 
@@ -60,6 +62,7 @@ class Salvage:
     refused: int
     changed: tuple[str, ...]
     diagnosis: Diagnosis
+    gone: tuple[str, ...] = ()
 
     @property
     def traces(self) -> int:
@@ -77,6 +80,7 @@ class Salvage:
 
     def __str__(self) -> str:
         lines = [f"{self.traces:,} memories of {self.path} were saved into {self.target}."]
+        lines.append(f"  lost: {len(self.gone):,} memories{f' ({named(self.gone)})' if self.gone else ''}")
         for table, ranges in self.lost.items():
             shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges[:8])
             more = f" and {len(ranges) - 8} more ranges" if len(ranges) > 8 else ""
@@ -84,7 +88,7 @@ class Salvage:
         if self.refused:
             lines.append(f"  rows that make no sense: {self.refused}")
         if self.changed:
-            lines.append(f"  read, but not as written: {', '.join(self.changed[:8])}")
+            lines.append(f"  read, but not as written: {named(self.changed)}")
         return "\n".join([*lines, str(self.diagnosis)])
 
 
@@ -119,16 +123,19 @@ def _salvage(path: Path, target: Path, folder: Path) -> Salvage:
     copy = _copy(path, folder)
     if not _readable(copy):
         _lend_schema(copy, folder)
+        if not _readable(copy):
+            Path(f"{copy}-wal").unlink(missing_ok=True)
     with closing(_open(copy)) as damaged, closing(Database(target)) as fresh, fresh.write() as db:
         reader = _Reader(damaged, db)
         reader.run()
+        gone = reader.gone()
     if not reader.saved["trace"]:
         raise CorruptStore(f"No memory can be read in {path}.", "Restore a backup.")
     with SqliteStore(target, law=reader.law()) as store:
-        changed = tuple(id for _, id, _, _ in mismatched(store))
+        altered = tuple(dict.fromkeys([id for _, id in changed(store)] + [id for _, id, _, _ in mismatched(store)]))
         diagnosis = examine(store, repair=True)
     lost = {table: tuple(ranges) for table, ranges in reader.lost.items() if ranges}
-    return Salvage(str(path), str(target), reader.saved, lost, reader.refused, changed, diagnosis)
+    return Salvage(str(path), str(target), reader.saved, lost, reader.refused, altered, diagnosis, gone)
 
 
 def _copy(path: Path, folder: Path) -> Path:
@@ -171,7 +178,6 @@ def _lend_schema(path: Path, folder: Path) -> None:
     page[32:40] = bytes(8)  # no free pages
     with path.open("r+b") as file:
         file.write(page)
-    Path(f"{path}-wal").unlink(missing_ok=True)  # it belongs to the page that was replaced
 
 
 class _Reader:
@@ -196,8 +202,9 @@ class _Reader:
     def _table(self, table: str, key: str, last: int) -> None:
         self.saved[table] = 0
         self.lost[table] = []
-        columns = [row[1] for row in self.db.execute(f"PRAGMA table_info({table})")]
-        insert = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(columns))})"
+        there = {row[1] for row in self.damaged.execute(f"PRAGMA table_info({table})")}
+        columns = [row[1] for row in self.db.execute(f"PRAGMA table_info({table})") if row[1] in there]
+        insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         select = f"SELECT {', '.join(columns)} FROM {table} WHERE {key} BETWEEN ? AND ?"
         if self._hopeless(select, last):
             self._lose(table, 0, last)
@@ -208,6 +215,23 @@ class _Reader:
                 self.db.executemany(insert, rows)
                 self.saved[table] += self.db.total_changes - before
                 self.refused += len(rows) - (self.db.total_changes - before)
+
+    def gone(self) -> tuple[str, ...]:
+        """Traces that an index or another table names, that were not forgotten, and that could not be read."""
+        known: dict[int, str] = {}
+        for direction in ("ASC", "DESC"):  # from both ends, up to what cannot be read
+            by_id = f"SELECT n, id FROM trace INDEXED BY sqlite_autoindex_trace_1 ORDER BY id {direction}"
+            try:
+                known.update((n, id) for n, id in self.damaged.execute(by_id) if isinstance(n, int))
+            except sqlite3.DatabaseError:
+                continue
+        for table in ("vector", "payload"):
+            for (n,) in self.db.execute(f"SELECT n FROM {table}"):
+                known.setdefault(n, f"number {n}")
+        for table in ("trace", "erased"):
+            for (n,) in self.db.execute(f"SELECT n FROM {table}"):
+                known.pop(n, None)
+        return tuple(known[n] for n in sorted(known))
 
     def _settings(self) -> None:
         """What the store knew of itself, but for its name: it is another store now."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
+from halflife.store.seal import TABLES, seal_all
+
 APPLICATION_ID = 0x48414C46  # "HALF": tells a Halflife store from any other SQLite file
 
 
@@ -56,4 +58,11 @@ def _initial(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_initial,)
+def _seals(db: sqlite3.Connection) -> None:
+    """Checksums, by which damage to the file is seen (`halflife.store.seal`)."""
+    for table in TABLES:
+        db.execute(f"ALTER TABLE {table} ADD COLUMN seal INTEGER")
+    seal_all(db)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_initial, _seals)

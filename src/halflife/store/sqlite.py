@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +152,7 @@ class SqliteStore:
             space_id = self._make_space(db, space)
             n0 = history.next_number(db)
             op = history.begin(db, why, now, space_id, len(drafts), first=n0)
-            rows = new_rows(drafts, digests, n0, space_id, op, now, self.law)
+            rows = new_rows(drafts, digests, n0, (space_id, space.name), op, now, self.law)
             before = db.total_changes
             try:
                 db.executemany(INSERT_NEW, rows)
@@ -234,7 +235,7 @@ class SqliteStore:
         """Vectors, payloads and sources of the new traces."""
         new = [(d, a.n) for d, a in zip(drafts, added, strict=True) if a.event == "add"]
         vectors = [(n, d.vectors.astype(np.float32, copy=False).tobytes()) for d, n in new if d.vectors is not None]
-        db.executemany("INSERT INTO vector VALUES (?, ?)", vectors)
+        db.executemany("INSERT INTO vector VALUES (?, ?, ?)", [(n, data, crc32(data)) for n, data in vectors])
         if payloads := [(n, d.payload) for d, n in new if d.payload is not None]:
             db.executemany("INSERT INTO payload VALUES (?, ?)", payloads)
         for draft, n in new:
@@ -348,11 +349,13 @@ class SqliteStore:
                 data = [
                     (n, np.ascontiguousarray(v, np.float32).tobytes()) for (n, _), v in zip(rows, vectors, strict=True)
                 ]
-                db.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?)", data)
+                db.executemany(
+                    "INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", [(n, blob, crc32(blob)) for n, blob in data]
+                )
                 count, last = count + len(rows), rows[-1][0]
             db.execute("DELETE FROM vector WHERE n IN (SELECT n FROM trace WHERE text = '')")  # given with a payload
             db.execute("UPDATE trace SET version = version + 1, changed = ?", (op,))
-            db.execute("UPDATE change SET vector = NULL")
+            history.drop_vectors(db)
             db.execute("UPDATE operation SET count = ? WHERE op = ?", (count, op))
             db.execute("INSERT OR REPLACE INTO meta VALUES ('embedder', ?)", (f"{fingerprint}|{dim}",))
         return count

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +128,8 @@ class Approximate:
             meta = json.loads(path.with_suffix(".json").read_text())
             if meta["identity"] != identity or path.stat().st_size != meta["bytes"]:
                 return None
+            if meta["crc32"] != checksum(path):  # a damaged index can crash the process that reads it
+                return None
             index = Index.restore(str(path), view=False)
         except (OSError, ValueError, KeyError, RuntimeError):
             return None
@@ -139,7 +142,7 @@ class Approximate:
         self.path.parent.mkdir(exist_ok=True)
         draft = self.path.with_suffix(f".{os.getpid()}.tmp")
         self.index.save(str(draft))
-        meta = {"identity": identity, "op": self.op, "bytes": draft.stat().st_size}
+        meta = {"identity": identity, "op": self.op, "bytes": draft.stat().st_size, "crc32": checksum(draft)}
         note = self.path.with_suffix(".json")
         note.unlink(missing_ok=True)
         os.replace(draft, self.path)
@@ -166,6 +169,33 @@ class Approximate:
 
     def __len__(self) -> int:
         return len(self.index)
+
+
+def checksum(path: Path) -> int:
+    """The CRC-32 of a file."""
+    total = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total = crc32(block, total)
+    return total
+
+
+def undamaged(path: Path) -> bool:
+    """Whether an index file is as it was saved."""
+    try:
+        return bool(json.loads(path.with_suffix(".json").read_text())["crc32"] == checksum(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def renote(path: Path) -> None:
+    """Take note of an index file that was changed in place; without its note it counts as damaged."""
+    note, draft = path.with_suffix(".json"), path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        draft.write_text(json.dumps(json.loads(note.read_text()) | {"crc32": checksum(path)}))
+        os.replace(draft, note)
+    except FileNotFoundError:  # another process is replacing the index
+        draft.unlink(missing_ok=True)
 
 
 def stored_bytes(path: Path, keys: Ints | NDArray[np.uint64]) -> list[bytes]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halflife.decay.law import Array, State
+from halflife.errors import CorruptStore
 from halflife.store.bm25 import TextIndex
 from halflife.store.protocol import Feed, Ints, Store
 from halflife.store.rows import STATE
@@ -75,8 +76,18 @@ class WorkingSet:
         if self.op and self.store.last_op() == self.op:
             return
         cover = self.approximate.op if self.approximate else 0
-        feed = self.store.feed(self.space, self.op, statuses=self.statuses, vectors_after=cover)
-        self._apply(feed)
+        try:
+            feed = self.store.feed(self.space, self.op, statuses=self.statuses, vectors_after=cover)
+            self._apply(feed)
+        except (
+            ValueError,
+            TypeError,
+            OverflowError,
+        ) as error:  # a column without its type, words or a vector cut short
+            raise CorruptStore(
+                f"The memories of {self.space} cannot be read: the file is damaged ({error}).",
+                "Restore a backup, or keep what is readable: halflife doctor --repair",
+            ) from error
         self.op = feed.op
 
     def _apply(self, feed: Feed) -> None:
