@@ -58,14 +58,14 @@ class Expected:
 
     def hear(self, line: str) -> None:
         when, *rest = json.loads(line)
-        if when == "open":
+        if when in ("open", "end", "fail"):
             return
         act, *what = rest
-        if act == "add":
+        if (when, act) == ("done", "add"):
             self.text[what[0]] = {what[1]}
         elif (when, act) == ("will", "many"):
             self.batches.append(what[0])
-        elif act == "many":
+        elif (when, act) == ("done", "many"):
             self.text |= {id: {text} for id, text in zip(*what, strict=True)}
         elif act == "update":
             self.text[what[0]] = {what[1]} if when == "done" else self.text[what[0]] | {what[1]}
@@ -85,8 +85,9 @@ class Expected:
             for id in self.maybe_gone - there.keys():
                 self.text.pop(id, None)
             self.maybe_gone.clear()
-            for id, texts in self.text.items():
-                assert there[id].text in texts
+            lost = [id for id, texts in self.text.items() if id not in there or there[id].text not in texts]
+            assert not lost, f"{len(lost)} of {len(self.text)} are lost: {[self.text[id] for id in lost[:5]]}"
+            for id in self.text:
                 self.text[id] = {there[id].text}
             assert not self.forgotten.keys() & there.keys()
             self._check_batches([trace.text for trace in there.values()])

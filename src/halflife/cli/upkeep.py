@@ -109,7 +109,8 @@ def consolidate(
 def doctor(target: Target, repair: bool, as_json: bool) -> None:
     """Check a file from end to end. Exit code 1: something is wrong and was not mended.
 
-    With --repair, what cannot even be opened is saved, as far as it can be read, into a new file beside it.
+    With --repair, a file that cannot be opened, or has damaged pages, stays as it is: what can be read of it is saved
+    into a new file beside it, and it is said how many memories are lost.
 
     \b
     Examples:
@@ -123,6 +124,9 @@ def doctor(target: Target, repair: bool, as_json: bool) -> None:
     except CorruptStore:
         if not repair:
             raise
+        _salvage(target.db, as_json)
+        return
+    if repair and diagnosis.unreadable:
         _salvage(target.db, as_json)
         return
     if as_json:

@@ -160,7 +160,8 @@ class Database:
             run(f"PRAGMA application_id = {APPLICATION_ID}")
             run("COMMIT")
         except BaseException:
-            run("ROLLBACK")
+            if self.connection.in_transaction:  # a full disk has rolled it back already
+                run("ROLLBACK")
             raise
 
     @contextmanager

@@ -19,7 +19,7 @@ from halflife.store import history, leftovers, seal
 from halflife.store.diagnosis import Finding, named
 from halflife.store.draft import Draft
 from halflife.store.protocol import Why
-from halflife.store.rows import STATE, chunks, floats, marks
+from halflife.store.rows import STATE, chunks, floats, marks, onward
 from halflife.store.sqlite import SqliteStore
 from halflife.store.text import term_ids
 from halflife.store.trace import KINDS, STATUSES
@@ -158,7 +158,7 @@ class Contents:
         while rows := self.db.all(
             "SELECT n, data, vector.seal FROM vector JOIN trace USING (n) WHERE n > ? ORDER BY n LIMIT 512", last
         ):
-            last = rows[-1][0]
+            last = onward(rows, last)
             for n, data, kept in rows:
                 mended = _unit(data, known[1] if known else 0)
                 if mended is None or kept not in (None, crc32(data)):
@@ -201,7 +201,7 @@ def mismatched(store: SqliteStore) -> Iterator[tuple[int, str, bytes, bool]]:
         "SELECT n, id, kind, role, CAST(text AS BLOB), data, digest, terms FROM trace LEFT JOIN payload USING (n) "
         "WHERE n > ? ORDER BY n LIMIT 512", last,
     ):  # fmt: skip
-        last = rows[-1][0]
+        last = onward(rows, last)
         for n, id, kind, role, raw, payload, digest, terms in rows:
             try:
                 draft = Draft(raw.decode(), 0.0, kind=kind, role=role, payload=payload)
@@ -220,7 +220,7 @@ def changed(store: SqliteStore) -> Iterator[tuple[int, str]]:
         f"SELECT trace.n, CAST(space.name AS BLOB), trace.seal, {columns} FROM trace JOIN space "
         "ON space.id = trace.space WHERE trace.n > ? ORDER BY trace.n LIMIT 512", last,
     ):  # fmt: skip
-        last = rows[-1][0]
+        last = onward(rows, last)
         for n, space, kept, *sealed in rows:
             try:
                 same = kept is None or seal.of_trace(n, space.decode(), _decoded(sealed)) == kept
@@ -244,7 +244,7 @@ def _is_object(text: bytes) -> bool:
 
 def _unit(data: bytes, dim: int) -> bytes | None:
     """Windows of unit length as bytes, scaled if need be; None for what cannot be scaled."""
-    if not dim or not data or len(data) % (4 * dim):
+    if not dim or not isinstance(data, bytes) or not data or len(data) % (4 * dim):
         return None
     rows = floats(data).reshape(-1, dim)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)

@@ -24,6 +24,7 @@ class Finding:
     level: `ok`, `warning` (works, but not as it should) or `error` (damage, or content that should be gone).
     what: what was looked at, and what is the matter with it. count: of how many rows or bytes.
     repaired: it was mended. advice: what to do, if something is left to do.
+    unreadable: it cannot be mended where it is; what can be read must be saved into a new file.
     """
 
     level: Level
@@ -31,6 +32,7 @@ class Finding:
     count: int = 0
     repaired: bool = False
     advice: str = ""
+    unreadable: bool = False
 
     def __str__(self) -> str:
         count = f": {self.count:,}" if self.count else ""
@@ -56,6 +58,11 @@ class Diagnosis:
     def healthy(self) -> bool:
         """No error is left."""
         return all(finding.repaired or finding.level != "error" for finding in self.findings)
+
+    @property
+    def unreadable(self) -> bool:
+        """Part of the file cannot be read: `halflife.store.salvage` saves the rest."""
+        return any(finding.unreadable and not finding.repaired for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -127,13 +127,18 @@ class _Doctor:
             ("free pages", leftovers.free_pages),
             ("write-ahead log", leftovers.log),
         ):
-            checks.append((name, partial(leftover, self.store, self.repair)))
+            checks.append((name, partial(self._leftover, leftover)))
         for name, check in checks:
             try:
                 found = [finding for finding in check() if finding.level != "ok" or finding.count]
-            except (HalflifeError, sqlite3.Error) as error:
-                found = [Finding("error", f"{name} cannot be read ({error})", advice=self._salvage)]
+            except (HalflifeError, sqlite3.Error, ValueError, TypeError, AttributeError) as error:
+                found = [Finding("error", f"{name} cannot be read ({error})", advice=self._salvage, unreadable=True)]
+            if any(finding.unreadable and not finding.repaired for finding in found):
+                contents.repair = self.repair = False  # nothing is written to a file with damaged pages
             yield from found or [Finding("ok", name)]
+
+    def _leftover(self, check: Callable[[SqliteStore, bool], Iterator[Finding]]) -> Iterator[Finding]:
+        return check(self.store, self.repair)
 
     @property
     def _again(self) -> str:
@@ -141,7 +146,7 @@ class _Doctor:
 
     @property
     def _salvage(self) -> str:
-        return "restore a backup, or save what can be read with halflife.store.salvage"
+        return "restore a backup, or save what can be read: halflife doctor --repair, or halflife.store.salvage"
 
     def _begin(self, db: sqlite3.Connection, reason: str, count: int) -> int:
         return history.begin(db, Why("repair", "doctor", reason), self.now, None, count)
@@ -156,7 +161,8 @@ class _Doctor:
 
     def _pages(self) -> Iterator[Finding]:
         def problems() -> list[str]:
-            return [text for (text,) in self.db.all("PRAGMA integrity_check") if text != "ok" and self._true(text)]
+            lines = [line for (text,) in self.db.all("PRAGMA integrity_check") for line in text.splitlines()]
+            return [line for line in lines if line != "ok" and not line.startswith("***") and self._true(line)]
 
         found = problems()
         if not found:
@@ -166,9 +172,9 @@ class _Doctor:
             with self.db.write() as db:
                 db.execute("REINDEX")
             left = problems()
-        yield Finding(
-            "error", f"pages and indexes ({found[0]})", len(found), not left, "" if not left else self._salvage
-        )
+        beyond = any("index" not in text for text in left)
+        yield Finding("error", f"pages and indexes ({found[0]})", len(found), not left,
+                      self._salvage if beyond else self._again, beyond)  # fmt: skip
 
     def _true(self, text: str) -> bool:
         """SQLite 3.40 sees NULLs that are not there, in tables whose key names a column after one that is not in it."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halflife.decay.law import Law, State
-from halflife.errors import InvalidInput
+from halflife.errors import CorruptStore, InvalidInput
 from halflife.store import seal
 from halflife.store.draft import Draft, check_importance, check_name, metadata_json
 from halflife.store.text import term_bytes
@@ -148,6 +148,15 @@ def columns_of(changes: Mapping[str, Any]) -> dict[str, Any]:
         if name in changes and (changes[name] is not None or name == "layer"):
             check_name(changes[name], name)
     return {k: metadata_json(v) if k == "metadata" else v for k, v in changes.items()}
+
+
+def onward(rows: Sequence[Sequence[Any]], last: int) -> int:
+    """The number of the last of some rows. Raises `CorruptStore` if they do not rise: pages are mixed up."""
+    for row in rows:
+        if row[0] <= last:
+            raise CorruptStore("The memories are not in order: the file is damaged.", "Run: halflife doctor --repair")
+        last = int(row[0])
+    return last
 
 
 def marks(values: Sequence[Any]) -> str:

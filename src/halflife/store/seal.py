@@ -2,8 +2,8 @@
 
 SQLite checks its log, not its pages: a bit that flips in a text is read as that text. So a trace carries the
 CRC-32 of what it says and of whose and when it is, checked whenever it is read; a vector and an older version
-carry theirs, checked by the doctor and before they are put back. What a recall changes (strength, last use) is
-not sealed.
+carry theirs, checked by the doctor and before they are given out or put back. What a recall changes (strength,
+last use) is not sealed.
 """
 
 from __future__ import annotations
@@ -68,6 +68,15 @@ def check_change(seal: int | None, op: int, before: str, vector: bytes | None) -
         raise CorruptStore(
             f"What operation {op} kept of a memory is not as it was written: the file is damaged.",
             "Restore a backup, or drop it: halflife doctor --repair",
+        )
+
+
+def check_vector(seal: int | None, id: str, data: bytes) -> None:
+    """Raise `CorruptStore` for a vector that is not as it was written."""
+    if seal is not None and (not isinstance(data, bytes) or crc32(data) != seal):
+        raise CorruptStore(
+            f"The vector of the memory {id} is not as it was written: the file is damaged.",
+            "Drop it: halflife doctor --repair, then make it anew: halflife reembed",
         )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from halflife.decay.law import GOOD, Law
 from halflife.errors import EmbedderMismatch, InvalidInput, StoreError, UnknownTrace
-from halflife.store import history
+from halflife.store import history, seal
 from halflife.store.connection import MEMORY, Database, explain
 from halflife.store.draft import Draft
 from halflife.store.filters import Filter
@@ -34,6 +34,7 @@ from halflife.store.rows import (
     columns_of,
     marks,
     new_rows,
+    onward,
     read_trace,
     sources_of,
     state_of,
@@ -352,7 +353,7 @@ class SqliteStore:
                 db.executemany(
                     "INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", [(n, blob, crc32(blob)) for n, blob in data]
                 )
-                count, last = count + len(rows), rows[-1][0]
+                count, last = count + len(rows), onward(rows, last)
             db.execute("DELETE FROM vector WHERE n IN (SELECT n FROM trace WHERE text = '')")  # given with a payload
             db.execute("UPDATE trace SET version = version + 1, changed = ?", (op,))
             history.drop_vectors(db)
@@ -418,7 +419,7 @@ class SqliteStore:
                 sources = sources_of(db, [row[0] for row in rows])
             if not rows:
                 return
-            last = rows[-1][0]
+            last = onward(rows, last)
             for row in rows:
                 yield read_trace(row, sources.get(row[0], ()))
 
@@ -427,8 +428,9 @@ class SqliteStore:
         known = self.embedder()
         found: dict[str, NDArray[np.float32]] = {}
         for part in chunks(list(ids)):
-            sql = f"SELECT id, data FROM trace JOIN vector USING (n) WHERE id IN ({marks(part)})"
-            for id, data in self.db.all(sql, *part):
+            sql = f"SELECT id, data, vector.seal FROM trace JOIN vector USING (n) WHERE id IN ({marks(part)})"
+            for id, data, kept in self.db.all(sql, *part):
+                seal.check_vector(kept, id, data)
                 found[id] = np.frombuffer(data, np.float32).reshape(-1, known[1] if known else 1)
         return found
 
