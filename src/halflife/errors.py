@@ -56,6 +56,10 @@ class CorruptStore(StoreError):
     """The file is not a Halflife store, or is damaged."""
 
 
+class WrongKey(StoreError):
+    """The store is encrypted and the key is missing or another one; or it is not encrypted and there is a key."""
+
+
 class NewerStore(StoreError):
     """The store was written by a newer version of Halflife."""
 

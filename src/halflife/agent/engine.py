@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halflife.agent.hit import Hit
+from halflife.agent.redact import Redactor
 from halflife.errors import EmbedderMismatch, InvalidInput
 from halflife.llm.embedder import Embedder
 from halflife.store.connection import MEMORY
@@ -51,6 +52,7 @@ class Engine:
     embedder: how texts become vectors.
     clock: seconds since the epoch; injected in tests and simulations.
     weights: what each part of relevance counts.
+    redactor: keeps secrets out of what is written.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Engine:
         embedder: Embedder,
         clock: Clock = time.time,
         weights: Weights | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self.store, self.embedder, self.clock = store, embedder, clock
+        self.redactor = redactor
         self.weights = weights or Weights()
         self._work: OrderedDict[tuple[str, tuple[Status, ...]], WorkingSet] = OrderedDict()
         self._lock = threading.RLock()
@@ -81,6 +85,22 @@ class Engine:
         progress: Progress | None = None,
     ) -> list[Added]:
         """Embed what has no vector yet, and store all in one transaction."""
+        cleaned, labels = self.redacted(drafts)
+        added = self._write(space, cleaned, why, now, progress)
+        if not any(labels):
+            return added
+        return [replace(one, redacted=found) for one, found in zip(added, labels, strict=True)]
+
+    def redacted(self, drafts: Sequence[Draft]) -> tuple[Sequence[Draft], list[tuple[str, ...]]]:
+        """Drafts without secrets, if there is a redactor, and what was taken out of each."""
+        if self.redactor is None:
+            return drafts, []
+        cleaned = [self.redactor.draft(draft) for draft in drafts]
+        return [draft for draft, _ in cleaned], [labels for _, labels in cleaned]
+
+    def _write(
+        self, space: Space, drafts: Sequence[Draft], why: Why, now: float | None, progress: Progress | None
+    ) -> list[Added]:
         todo = [i for i, draft in enumerate(drafts) if draft.vectors is None and draft.text.strip()]
         if todo:
             for i, vectors in zip(todo, self.embed([drafts[i].text for i in todo], progress), strict=True):
@@ -222,8 +242,10 @@ class Engine:
     # -- the index of large spaces ----------------------------------------------------------------------------
 
     def approximate_path(self, space: Space) -> Path | None:
-        """Where the HNSW index of a space lies; None for a memory without a file."""
-        if self.store.path == MEMORY:
+        """Where the HNSW index of a space lies; None for one kept in memory alone: of a store without a file, or an
+        encrypted one, since vectors tell what was said.
+        """
+        if self.store.path == MEMORY or self.store.db.encrypted:
             return None
         return Path(f"{self.store.path}.ann") / f"{self.store.space_id(space)}.usearch"
 

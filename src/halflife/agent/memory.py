@@ -19,11 +19,12 @@ from halflife.agent.engine import Clock, Engine, Progress, reembed_store
 from halflife.agent.forget import ForgetPlan, plan_forget
 from halflife.agent.hit import Hit
 from halflife.agent.items import Content, Item, as_items, drafts
+from halflife.agent.redact import Redact, Redactor
 from halflife.agent.system import system as open_system
 from halflife.decay import FSRS6, Law, law_from_dict
 from halflife.errors import InvalidInput, UnknownSpace
 from halflife.llm.resolve import embedder as resolve_embedder
-from halflife.store import doctor
+from halflife.store import doctor, encryption
 from halflife.store.connection import MEMORY
 from halflife.store.draft import check_content
 from halflife.store.erase import ErasureReport
@@ -44,6 +45,7 @@ Traces: TypeAlias = list[Trace]  # `Memory.list` hides the built-in name inside 
 Events: TypeAlias = list[Event]
 Spaces: TypeAlias = list[tuple[Space, int]]
 ACTIVE: tuple[Status, ...] = ("active",)
+_SAID = ("text", "metadata")  # what may hold a secret; ids, roles and layers are names
 
 
 class Memory:
@@ -62,6 +64,9 @@ class Memory:
     synchronous: `"FULL"` (a memory survives power loss once `add` returns) or `"NORMAL"`.
     must_exist: refuse to make a new file.
     actor: who writes, for the history.
+    key: encrypts the file (extra `encryption`): a passphrase, or 32 bytes. The same key opens it again.
+    redact: keeps secrets out of what is written: `"secrets"` (extra `redact`) for keys, passwords, card numbers and
+        email addresses, or a function from text to text. None keeps what is said as it is.
 
     Examples
     --------
@@ -89,13 +94,16 @@ class Memory:
         synchronous: str = "FULL",
         must_exist: bool = False,
         actor: str = "",
+        key: str | bytes | None = None,
+        redact: Redact | None = None,
     ) -> None:
+        redactor = None if redact is None else Redactor(redact)
         store = SqliteStore(
-            path or MEMORY, law=law or FSRS6(), timeout=timeout, synchronous=synchronous, must_exist=must_exist
+            path or MEMORY, law=law or FSRS6(), timeout=timeout, synchronous=synchronous, must_exist=must_exist, key=key
         )
         try:
             store.law = _agreed_law(store, law)
-            self.engine = Engine(store, resolve_embedder(embedder), clock, weights)
+            self.engine = Engine(store, resolve_embedder(embedder), clock, weights, redactor)
             self.system = open_system(system, self.engine, **(options or {})) if system else None
         except BaseException:
             store.close()
@@ -202,6 +210,9 @@ class Memory:
         if not changes:
             raise InvalidInput("There is nothing to change.", "Give a new text, time, metadata, importance or layer.")
         vectors = None
+        if self.engine.redactor is not None:
+            changes |= self.engine.redactor.value({name: changes[name] for name in _SAID if name in changes})[0]
+            text = changes.get("text")
         if text is not None:
             check_content(text)
             [vectors] = self.engine.embed([text])
@@ -467,16 +478,29 @@ class Memory:
         path: str | Path,
         embedder: str | Embedder | Callable[[Sequence[str]], Any] | None = None,
         progress: Progress | None = None,
+        key: str | bytes | None = None,
     ) -> int:
         """Give a store another embedder: every vector is made anew, in one transaction. Returns how many texts.
 
         `progress(done, total)` counts texts.
         """
-        with SqliteStore(path, law=FSRS6(), must_exist=True) as store:
+        with SqliteStore(path, law=FSRS6(), must_exist=True, key=key) as store:
             return reembed_store(store, resolve_embedder(embedder), progress)
 
+    @staticmethod
+    def rekey(
+        path: str | Path, target: str | Path, *, key: str | bytes | None = None, new_key: str | bytes | None = None
+    ) -> None:
+        """Copy a memory to a new file under another key; None is no encryption. Close it before.
+
+        The old file stays as it is, readable as before: delete it when the copy is good.
+        """
+        with SqliteStore(path, law=FSRS6(), must_exist=True, key=key):
+            pass  # refuses what is no store of ours
+        encryption.recode(path, target, key, new_key)
+
     def backup(self, target: str | Path) -> None:
-        """Copy the memory to a new file while it is in use."""
+        """Copy the memory to a new file while it is in use, under the same key if it has one."""
         self.engine.store.backup(target)
 
     @property
@@ -499,6 +523,8 @@ class Memory:
     # -- helpers ----------------------------------------------------------------------------------------------
 
     def _why(self, kind: str, reason: str = "") -> Why:
+        if reason and self.engine.redactor is not None:
+            reason, _ = self.engine.redactor.text(reason)
         return Why(kind, self.actor, reason)
 
     def _known(self, space: Space) -> None:

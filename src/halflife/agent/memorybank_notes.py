@@ -168,7 +168,8 @@ class Notes:
         searched = [draft for draft in drafts if draft.role not in UNSEARCHED]
         why = Why("summarise", ACTOR)
         self.engine.write(space, searched, why, now)
-        self.engine.store.add(space, [draft for draft in drafts if draft.role in UNSEARCHED], why, now)
+        unsearched, _ = self.engine.redacted([draft for draft in drafts if draft.role in UNSEARCHED])
+        self.engine.store.add(space, unsearched, why, now)
 
     def _erase_what_lost_a_source(self, space: Space, now: float) -> None:
         """A note, in use or not, that lost a source is erased for good, and so is what was made of it."""

@@ -147,6 +147,8 @@ class ThinkInMemory:
     def _drafts(
         self, space: Space, thoughts: Sequence[Thought], sources: Sequence[Sequence[str]], now: float
     ) -> list[Draft]:
+        if (redactor := self.engine.redactor) is not None:  # before the bucket is chosen
+            thoughts = [replace(thought, text=redactor.text(thought.text)[0]) for thought in thoughts]
         vectors = self.engine.embed([thought.text for thought in thoughts])
         settings = self._settings(space)
         hashing = settings.hashing(self.engine.embedder.dim)

@@ -19,6 +19,7 @@ import numpy as np
 
 from halflife.agent.engine import Engine, Progress
 from halflife.agent.importers import Entry, Line, at_line, broken, numbered, parse_json, read
+from halflife.agent.redact import Redactor, count, summary
 from halflife.decay.law import State
 from halflife.errors import HalflifeError, InvalidInput
 from halflife.store import restore
@@ -49,6 +50,7 @@ class ImportReport:
     added: new traces. met: said before, and now met again. skipped: there already, or without text.
     links: new links. undated: entries without a time of their own. operations: what `undo` takes back.
     note: what a reader should know.
+    redacted: what was kept out, and how many of each.
     """
 
     format: str
@@ -59,6 +61,7 @@ class ImportReport:
     undated: int = 0
     operations: tuple[int, ...] = ()
     note: str = ""
+    redacted: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -67,7 +70,8 @@ class ImportReport:
     def __str__(self) -> str:
         parts = [f"{self.added} added", f"{self.met} met again", f"{self.skipped} skipped", f"{self.links} links"]
         undated = f" {self.undated} had no time of their own." if self.undated else ""
-        return f"Read as {self.format}: {', '.join(parts)}.{undated}{f' {self.note}.' if self.note else ''}"
+        notes = [f"{self.note}." if self.note else "", summary(self.redacted)]
+        return f"Read as {self.format}: {', '.join(parts)}.{undated}{''.join(f' {note}' for note in notes if note)}"
 
 
 # -- out --------------------------------------------------------------------------------------------------------
@@ -163,6 +167,8 @@ def _import_foreign(
 ) -> ImportReport:
     now = engine.clock()
     reading = read(lines, user_id, now)
+    cleaned, labels = engine.redacted([entry.draft for entry in reading.entries])
+    reading.entries = [replace(entry, draft=draft) for entry, draft in zip(reading.entries, cleaned, strict=True)]
     new = _news(engine, reading.entries)
     drafts = [entry.draft for entry in new]
     for i, vectors in _embedded(engine, [draft.text for draft in drafts], progress).items():
@@ -184,6 +190,7 @@ def _import_foreign(
         undated=sum(not entry.dated for entry in reading.entries),
         operations=tuple(operations),
         note=reading.note,
+        redacted=count(label for found in labels for label in found),
     )
 
 
@@ -236,6 +243,7 @@ class _Restoring:
         self.reuse = header.get("embedder") == [engine.embedder.fingerprint, engine.embedder.dim]
         law = header.get("law")
         self.note = ""
+        self.redacted: list[str] = []
         if law != engine.store.law.to_dict():
             self.note = f"The strengths were kept under another law of forgetting ({law}) and are taken as they are"
 
@@ -260,8 +268,9 @@ class _Restoring:
             op, made = restore.connect(self.store, ends, why, now)
             operations += [] if op is None else [op]
         return ImportReport(
-            "halflife", len(records), plan.met, plan.skipped, made, operations=tuple(operations), note=self.note
-        )
+            "halflife", len(records), plan.met, plan.skipped, made, operations=tuple(operations), note=self.note,
+            redacted=count(self.redacted),
+        )  # fmt: skip
 
     def _read(
         self, rows: Iterator[Line]
@@ -301,7 +310,14 @@ class _Restoring:
         array = None
         if vectors is not None:
             array = np.frombuffer(vectors, "<f4").reshape(-1, self.engine.embedder.dim).astype(np.float32)
-        return Record(Trace(space=space, **fields), array, _bytes(value, "payload"))
+        record = Record(Trace(space=space, **fields), array, _bytes(value, "payload"))
+        return record if self.engine.redactor is None else self._redacted(record, self.engine.redactor)
+
+    def _redacted(self, record: Record, redactor: Redactor) -> Record:
+        draft, labels = redactor.draft(record.draft())
+        self.redacted += labels
+        trace = replace(record.trace, text=draft.text, metadata=draft.metadata)
+        return replace(record, trace=trace, vectors=draft.vectors)
 
     def _plan(self, read: Sequence[tuple[str, Record]]) -> _Plan:
         """What is new, what is there under its own id, and what the space says already under another."""

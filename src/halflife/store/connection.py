@@ -6,12 +6,12 @@ import sqlite3
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from halflife.errors import CorruptStore, HalflifeError, InvalidInput, NewerStore, StoreBusy, StoreError
-from halflife.store import files, journal
+from halflife.store import encryption, files, journal, private
 from halflife.store.schema import APPLICATION_ID, MIGRATIONS
 
 MEMORY = ":memory:"
@@ -56,12 +56,20 @@ class Database:
     timeout: seconds to wait for another process's lock.
     synchronous: `FULL` (a commit survives power loss) or `NORMAL` (survives a crash of the process).
     must_exist: refuse to make a new file.
+    key: of an encrypted file, which is made so if it is missing; see `encryption`.
     """
 
     def __init__(
-        self, path: str | Path = MEMORY, *, timeout: float = 30.0, synchronous: str = "FULL", must_exist: bool = False
+        self,
+        path: str | Path = MEMORY,
+        *,
+        timeout: float = 30.0,
+        synchronous: str = "FULL",
+        must_exist: bool = False,
+        key: encryption.Key | None = None,
     ) -> None:
         self.path = str(path)
+        self._key = key
         self.synchronous = synchronous
         self.lock = threading.RLock()
         self._depth = 0
@@ -77,26 +85,64 @@ class Database:
             self._refuse_headless(file)
             if not file.parent.is_dir():
                 raise StoreError(f"The folder {file.parent} does not exist.", "Make it first.")
+        elif key is not None:
+            raise InvalidInput("A memory without a file has nothing to encrypt.", "Name a file, or leave out the key.")
         files.hold(self.path)
         try:
             self._open(timeout)
         except BaseException as error:
             files.release(self.path)
             if isinstance(error, sqlite3.Error):
-                raise explain(error, self.path) from error
+                raise self._explained(error) from error
             raise
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the file cannot be read without its key."""
+        return self._key is not None
+
+    def _explained(self, error: sqlite3.Error) -> HalflifeError:
+        unreadable = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
+        return (encryption.locked(self.path, self._key) if unreadable else None) or explain(error, self.path)
 
     def _open(self, timeout: float) -> None:
         before = journal.shared(self.path)
-        self.connection = sqlite3.connect(
-            self.path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
+        self.connection = self._connect(self.path, timeout)
         try:
             self._prepare()
             if self.path != MEMORY:
                 self._check_log(before)
         except BaseException:
             self.connection.close()
+            raise
+
+    def _connect(self, path: str, timeout: float = 30.0) -> sqlite3.Connection:
+        """A connection to a file, made readable by its owner alone if it is missing."""
+        options: dict[str, Any] = {
+            "timeout": timeout, "isolation_level": None, "check_same_thread": False, "cached_statements": 256,
+        }  # fmt: skip
+        if self._key is not None:
+            return encryption.connect(path, self._key, **options)
+        if path != MEMORY:
+            with suppress(OSError):  # SQLite says by itself what is wrong with the place
+                private.make_file(path)
+        return cast(sqlite3.Connection, sqlite3.connect(path, **options))
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the file to a new one, under the same key, while it is in use."""
+        if target.exists():
+            raise StoreError(f"{target} exists already.", "Name a new file.")
+        try:
+            copy = self._connect(str(target))
+            try:
+                with self.lock:
+                    self.connection.backup(copy)
+            finally:
+                copy.close()
+        except BaseException as error:
+            target.unlink(missing_ok=True)  # half a copy is worse than none
+            if isinstance(error, sqlite3.Error):
+                raise explain(error, str(target)) from error
             raise
 
     @staticmethod

@@ -261,7 +261,7 @@ def _prove(store: SqliteStore, needles: set[bytes]) -> dict[str, Any]:
         return {"files": (), "bytes": 0, "fragments": len(needles), "rebuilt": False, "left": (), "verified": True}
     note = _empty_log(store)
     left = _left(store, needles)
-    rebuilt = bool(left) and not note
+    rebuilt = (bool(left) or store.db.encrypted) and not note  # what is encrypted cannot be searched: write it anew
     if rebuilt:
         for path in scan.find(_index_files(store), left).values():
             path.unlink(missing_ok=True)  # what a crash left half written

@@ -80,7 +80,7 @@ def _holds_forgotten(store: SqliteStore, index: Path, space: int) -> bool:
 
 def free_pages(store: SqliteStore, repair: bool) -> Iterator[Finding]:
     """Pages that are not in use and yet hold something: repair rebuilds the file without them."""
-    if store.path == MEMORY:
+    if store.path == MEMORY or store.db.encrypted:  # the list of free pages is encrypted too
         return
     with store.db.lock:
         store.db.all("PRAGMA wal_checkpoint(PASSIVE)")

@@ -32,11 +32,12 @@ RECALL = Why("recall")
 
 @dataclass(frozen=True)
 class Added:
-    """What became of one draft: a new trace, or one met again."""
+    """What became of one draft: a new trace, or one met again. `redacted`: what was kept out of it, such as `email`."""
 
     id: str
     n: int
     event: Literal["add", "met"]
+    redacted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halflife.decay.law import GOOD, Law
-from halflife.errors import EmbedderMismatch, InvalidInput, StoreError, UnknownTrace
+from halflife.errors import EmbedderMismatch, InvalidInput, UnknownTrace
 from halflife.store import history, seal
-from halflife.store.connection import MEMORY, Database, explain
+from halflife.store.connection import MEMORY, Database
 from halflife.store.draft import Draft
 from halflife.store.filters import Filter
 from halflife.store.protocol import RECALL, Added, Event, Feed, Ints, Why
@@ -60,6 +60,7 @@ class SqliteStore:
     must_exist: refuse to make a new file.
 
     Examples
+    key: of an encrypted file; see `halflife.store.encryption`.
     --------
     >>> from halflife.decay import FSRS6
     >>> store = SqliteStore(law=FSRS6())
@@ -79,7 +80,8 @@ class SqliteStore:
         synchronous: str = "FULL",
         must_exist: bool = False,
     ) -> None:
-        self.db = Database(path, timeout=timeout, synchronous=synchronous, must_exist=must_exist)
+        self.db = Database(path, timeout=timeout, synchronous=synchronous, must_exist=must_exist, key=key)
+        key: str | bytes | None = None,
         self.path = self.db.path
         self.law = law
 
@@ -518,21 +520,7 @@ class SqliteStore:
 
     def backup(self, target: str | Path) -> None:
         """Copy the store to a new file while it is in use."""
-        target = Path(target)
-        if target.exists():
-            raise StoreError(f"{target} exists already.", "Name a new file.")
-        try:
-            copy = sqlite3.connect(target)
-            try:
-                with self.db.lock:
-                    self.db.connection.backup(copy)
-            finally:
-                copy.close()
-        except BaseException as error:
-            target.unlink(missing_ok=True)  # half a copy is worse than none
-            if isinstance(error, sqlite3.Error):
-                raise explain(error, str(target)) from error
-            raise
+        self.db.copy_to(Path(target))
 
     def close(self) -> None:
         """Close the file. Closing twice is fine."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from usearch.compiled import MetricKind, ScalarKind
 from usearch.index import BatchMatches, Index
 
+from halflife.store import private
 from halflife.store.protocol import Ints
 
 Floats = NDArray[np.float32]
@@ -139,8 +140,9 @@ class Approximate:
         """Write the index, then what it covers; a reader sees the old one or the new one."""
         if self.path is None:
             return
-        self.path.parent.mkdir(exist_ok=True)
+        private.make_folder(self.path.parent)
         draft = self.path.with_suffix(f".{os.getpid()}.tmp")
+        private.make_file(draft)
         self.index.save(str(draft))
         meta = {"identity": identity, "op": self.op, "bytes": draft.stat().st_size, "crc32": checksum(draft)}
         note = self.path.with_suffix(".json")
