@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -151,7 +152,8 @@ def test_a_vector_that_is_not_of_unit_length_keeps_its_direction(path):
     with closing(sqlite3.connect(path)) as db:
         [(data,)] = db.execute("SELECT data FROM vector WHERE n = 1").fetchall()
     unit = np.frombuffer(data, np.float32)
-    damage(path, ("UPDATE vector SET data = ?, seal = NULL WHERE n = 1", ((unit * 3).tobytes(),)))
+    long = (unit * 3).tobytes()
+    damage(path, ("UPDATE vector SET data = ?, seal = ? WHERE n = 1", (long, crc32(long))))
     check_mended(path, "length 1", 1)
     with closing(sqlite3.connect(path)) as db:
         [(data,)] = db.execute("SELECT data FROM vector WHERE n = 1").fetchall()
@@ -261,7 +263,8 @@ CHANGED = [
     "UPDATE trace SET valid_to = 7 WHERE n = 1", "UPDATE trace SET importance = 0.75 WHERE n = 1",
     "UPDATE trace SET layer = 'lhort' WHERE n = 1", "UPDATE trace SET role = 'user' WHERE n = 1",
     "UPDATE trace SET session_id = 's' WHERE n = 1", "UPDATE trace SET id = 'other' WHERE n = 1",
-    "UPDATE trace SET metadata = '[1' WHERE n = 1", "UPDATE trace SET at = 'noon' WHERE n = 1",
+    "UPDATE trace SET metadata = '[1' WHERE n = 1", "UPDATE trace SET seal = NULL WHERE n = 1",
+    "UPDATE trace SET at = 'noon' WHERE n = 1",
 ]  # fmt: skip
 
 

@@ -51,20 +51,17 @@ class Contents:
             with self.db.write() as db:
                 op = self._begin(db, "not as it was written", len(found))
                 for n, _ in found:  # the checks that follow mend what they can, and the last one seals
-                    db.execute("INSERT INTO change (op, n, before) VALUES (?, ?, '{}')", (op, n))
+                    db.execute("INSERT INTO change VALUES (?, ?, '{}', NULL, ?)", (op, n, seal.of_change("{}", None)))
                     db.execute("UPDATE trace SET seal = NULL, changed = ? WHERE n = ?", (op, n))
         yield Finding("error", f"memories that are not as they were written ({named([id for _, id in found])})",
                       len(found), self.repair, self._again)  # fmt: skip
 
-    def unsealed(self) -> Iterator[Finding]:
-        """Rows without a checksum: written by other means, or mended just now."""
-        count = sum(self.db.one(f"SELECT count(*) FROM {table} WHERE seal IS NULL") for table in seal.TABLES)
-        if not count:
-            return
-        if self.repair:
+    def sealed(self) -> Iterator[Finding]:
+        """After a repair: what was mended is sealed as it is now."""
+        if self.repair and any(self.db.one(f"SELECT 1 FROM {table} WHERE seal IS NULL") for table in seal.TABLES):
             with self.db.write() as db:
                 seal.seal_all(db)
-        yield Finding("warning", "rows without a checksum", count, self.repair, self._again)
+        return iter(())
 
     def fields(self) -> Iterator[Finding]:
         """Fields that no memory can have."""
@@ -109,7 +106,7 @@ class Contents:
             yield Finding("error", "traces with unreadable metadata", len(bad), self.repair, self._again)
         lost = [(op, n) for op, n, text, vector, kept in self.db.all(
             "SELECT op, n, CAST(before AS BLOB), vector, seal FROM change")
-            if not _is_object(text) or kept not in (None, crc32(vector or b"", crc32(text)))]  # fmt: skip
+            if not _is_object(text) or kept != crc32(vector or b"", crc32(text))]  # fmt: skip
         if lost:
             if self.repair:
                 with self.db.write() as db:
@@ -142,7 +139,7 @@ class Contents:
     def _rewrite(self, db: sqlite3.Connection, op: int, n: int) -> None:
         """Make words and digest anew, so that other readers notice. What then says the same as another retires."""
         (text,) = db.execute("SELECT text FROM trace WHERE n = ?", (n,)).fetchone()
-        db.execute("UPDATE trace SET seal = NULL WHERE n = ?", (n,))  # what it is from now on
+        seal.reseal(db, n)  # what it is from now on
         try:
             history.modify(db, op, n, {"text": text})
         except InvalidInput:
@@ -161,7 +158,7 @@ class Contents:
             last = onward(rows, last)
             for n, data, kept in rows:
                 mended = _unit(data, known[1] if known else 0)
-                if mended is None or kept not in (None, crc32(data)):
+                if mended is None or kept != crc32(data):
                     useless.append(n)
                 elif mended != data:
                     scaled[n] = mended
@@ -205,10 +202,11 @@ def mismatched(store: SqliteStore) -> Iterator[tuple[int, str, bytes, bool]]:
         for n, id, kind, role, raw, payload, digest, terms in rows:
             try:
                 draft = Draft(raw.decode(), 0.0, kind=kind, role=role, payload=payload)
-            except (UnicodeDecodeError, InvalidInput):
+                made = draft.digest(), term_ids(draft.text).tobytes()
+            except (UnicodeDecodeError, InvalidInput, TypeError):
                 yield n, id, raw, False
                 continue
-            if (draft.digest(), term_ids(draft.text).tobytes()) != (digest, terms):
+            if made != (digest, terms):
                 yield n, id, raw, True
 
 
@@ -223,7 +221,7 @@ def changed(store: SqliteStore) -> Iterator[tuple[int, str]]:
         last = onward(rows, last)
         for n, space, kept, *sealed in rows:
             try:
-                same = kept is None or seal.of_trace(n, space.decode(), _decoded(sealed)) == kept
+                same = seal.of_trace(n, space.decode(), _decoded(sealed)) == kept
             except (TypeError, ValueError, AttributeError):  # not even of its type
                 same = False
             if not same:

@@ -119,7 +119,7 @@ class _Doctor:
             ("spaces", self._homeless), ("rows of no trace", self._orphans), ("erased traces", self._risen),
             ("operations", self._operations),
             ("seals", contents.seals), ("fields", contents.fields), ("metadata and versions", contents.readable),
-            ("words and digests", contents.derived), ("vectors", contents.vectors), ("checksums", contents.unsealed),
+            ("words and digests", contents.derived), ("vectors", contents.vectors), ("checksums", contents.sealed),
         ]  # fmt: skip
         for name, leftover in (
             ("index files", leftovers.index_files),

@@ -17,7 +17,7 @@ from halflife.errors import InvalidInput
 from halflife.store import history, seal
 from halflife.store.draft import Draft, metadata_json
 from halflife.store.protocol import Why
-from halflife.store.rows import TRACE, chunks, marks, new_rows
+from halflife.store.rows import PAYLOAD, TRACE, chunks, marks, new_rows, read_payload
 from halflife.store.sqlite import SqliteStore
 from halflife.store.trace import Space, Trace
 
@@ -149,8 +149,8 @@ def payloads(store: SqliteStore, ids: Sequence[str]) -> dict[str, bytes]:
     """The tensors of those traces that have some, as safetensors bytes."""
     found: dict[str, bytes] = {}
     for part in chunks(list(ids)):
-        sql = f"SELECT id, data FROM trace JOIN payload USING (n) WHERE id IN ({marks(part)})"
-        found.update(store.db.all(sql, *part))
+        rows = store.db.all(f"{PAYLOAD} WHERE id IN ({marks(part)})", *part)
+        found.update((row[0], read_payload(row)) for row in rows)
     return found
 
 

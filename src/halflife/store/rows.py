@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -17,6 +18,7 @@ from halflife.store.draft import Draft, check_importance, check_name, metadata_j
 from halflife.store.text import term_bytes
 from halflife.store.trace import Space, Trace, new_ids
 
+_REPAIR = "Restore a backup, or keep what is readable: halflife doctor --repair"
 STATE = ("stability", "difficulty", "uses", "lapses", "span")
 TRACE = [
     *"n id space digest kind text at valid_from valid_to recorded_at agent_id session_id role metadata".split(),
@@ -121,10 +123,29 @@ def read_trace(row: Sequence[Any], sources: tuple[str, ...]) -> Trace:
         system,
     )
     seal.check_trace(kept_seal, n, space, sealed)
+    if any(type(number) is not float for number in (last_used, *state)) or type(version) is not int:
+        raise CorruptStore(f"The strength of the memory {id} is no number: the file is damaged.", _REPAIR)
     return Trace(
         id, Space(space), text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role,
-        seal.read_json(metadata, id), importance, layer, State(*state), last_used, sources, system, version, status,
+        json.loads(metadata), importance, layer, State(*state), last_used, sources, system, version, status,
     )  # fmt: skip
+
+
+PAYLOAD = "SELECT id, digest, kind, role, text, data FROM trace JOIN payload USING (n)"
+
+
+def read_payload(row: Sequence[Any]) -> bytes:
+    """The tensors in a row of `PAYLOAD`. Raises `CorruptStore` if they are not as they were written."""
+    id, digest, kind, role, text, data = row
+    try:
+        same = Draft(text, 0.0, kind=kind, role=role, payload=data).digest() == digest
+    except (InvalidInput, TypeError):
+        same = False
+    if not same:
+        raise CorruptStore(
+            f"The tensors of the memory {id} are not as they were written: the file is damaged.", _REPAIR
+        )
+    return bytes(data)
 
 
 def sources_of(db: sqlite3.Connection, ns: Sequence[int]) -> dict[int, tuple[str, ...]]:
@@ -154,7 +175,7 @@ def onward(rows: Sequence[Sequence[Any]], last: int) -> int:
     """The number of the last of some rows. Raises `CorruptStore` if they do not rise: pages are mixed up."""
     for row in rows:
         if row[0] <= last:
-            raise CorruptStore("The memories are not in order: the file is damaged.", "Run: halflife doctor --repair")
+            raise CorruptStore("The memories are not in order: the file is damaged.", _REPAIR)
         last = int(row[0])
     return last
 

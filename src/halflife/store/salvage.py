@@ -19,6 +19,7 @@ from typing import Any
 
 from halflife.decay import FSRS6, Law, law_from_dict
 from halflife.errors import CorruptStore, HalflifeError, StoreError
+from halflife.store import seal
 from halflife.store.connection import Database
 from halflife.store.contents import changed, mismatched
 from halflife.store.diagnosis import Diagnosis, named
@@ -128,6 +129,8 @@ def _salvage(path: Path, target: Path, folder: Path) -> Salvage:
     with closing(_open(copy)) as damaged, closing(Database(target)) as fresh, fresh.write() as db:
         reader = _Reader(damaged, db)
         reader.run()
+        if reader.unsealed:
+            seal.seal_all(db)
         gone = reader.gone()
     if not reader.saved["trace"]:
         raise CorruptStore(f"No memory can be read in {path}.", "Restore a backup.")
@@ -188,6 +191,7 @@ class _Reader:
         self.saved: dict[str, int] = {}
         self.lost: dict[str, list[Range]] = {}
         self.refused = 0
+        self.unsealed = False  # the store is of a time without seals
 
     def run(self) -> None:
         self._settings()
@@ -204,6 +208,7 @@ class _Reader:
         self.lost[table] = []
         there = {row[1] for row in self.damaged.execute(f"PRAGMA table_info({table})")}
         columns = [row[1] for row in self.db.execute(f"PRAGMA table_info({table})") if row[1] in there]
+        self.unsealed |= table == "trace" and "seal" not in there
         insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         select = f"SELECT {', '.join(columns)} FROM {table} WHERE {key} BETWEEN ? AND ?"
         if self._hopeless(select, last):

@@ -8,7 +8,6 @@ last use) is not sealed.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -48,9 +47,7 @@ def of_change(before: str, vector: bytes | None) -> int:
 
 
 def check_trace(seal: int | None, n: int, space: str, sealed: Sequence[Any]) -> None:
-    """Raise `CorruptStore` for a trace that is not as it was written. None: written before there were seals."""
-    if seal is None:
-        return
+    """Raise `CorruptStore` for a trace that is not as it was written."""
     try:
         same = of_trace(n, space, sealed) == seal
     except (TypeError, ValueError):  # a column has not even its type
@@ -64,7 +61,7 @@ def check_trace(seal: int | None, n: int, space: str, sealed: Sequence[Any]) -> 
 
 def check_change(seal: int | None, op: int, before: str, vector: bytes | None) -> None:
     """Raise `CorruptStore` for an older version that is not as it was kept."""
-    if seal is not None and of_change(before, vector) != seal:
+    if of_change(before, vector) != seal:
         raise CorruptStore(
             f"What operation {op} kept of a memory is not as it was written: the file is damaged.",
             "Restore a backup, or drop it: halflife doctor --repair",
@@ -73,22 +70,11 @@ def check_change(seal: int | None, op: int, before: str, vector: bytes | None) -
 
 def check_vector(seal: int | None, id: str, data: bytes) -> None:
     """Raise `CorruptStore` for a vector that is not as it was written."""
-    if seal is not None and (not isinstance(data, bytes) or crc32(data) != seal):
+    if not isinstance(data, bytes) or crc32(data) != seal:
         raise CorruptStore(
             f"The vector of the memory {id} is not as it was written: the file is damaged.",
             "Drop it: halflife doctor --repair, then make it anew: halflife reembed",
         )
-
-
-def read_json(text: str, id: str) -> Any:
-    """JSON that the store wrote. Raises `CorruptStore` if it is none any more (where there is no seal to tell)."""
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError):
-        raise CorruptStore(
-            f"What is kept of the memory {id} cannot be read: the file is damaged.",
-            "Restore a backup, or keep what is readable: halflife doctor --repair",
-        ) from None
 
 
 def check_row(db: sqlite3.Connection, n: int) -> None:

@@ -28,6 +28,7 @@ from halflife.store.filters import Filter
 from halflife.store.protocol import RECALL, Added, Event, Feed, Ints, Why
 from halflife.store.rows import (
     INSERT_NEW,
+    PAYLOAD,
     READ,
     STATE,
     chunks,
@@ -35,6 +36,7 @@ from halflife.store.rows import (
     marks,
     new_rows,
     onward,
+    read_payload,
     read_trace,
     sources_of,
     state_of,
@@ -58,9 +60,9 @@ class SqliteStore:
     timeout: seconds to wait for another process that writes.
     synchronous: `FULL` survives power loss; `NORMAL` survives a crash of the process and is faster.
     must_exist: refuse to make a new file.
+    key: of an encrypted file; see `halflife.store.encryption`.
 
     Examples
-    key: of an encrypted file; see `halflife.store.encryption`.
     --------
     >>> from halflife.decay import FSRS6
     >>> store = SqliteStore(law=FSRS6())
@@ -79,9 +81,9 @@ class SqliteStore:
         timeout: float = 30.0,
         synchronous: str = "FULL",
         must_exist: bool = False,
+        key: str | bytes | None = None,
     ) -> None:
         self.db = Database(path, timeout=timeout, synchronous=synchronous, must_exist=must_exist, key=key)
-        key: str | bytes | None = None,
         self.path = self.db.path
         self.law = law
 
@@ -445,10 +447,10 @@ class SqliteStore:
 
     def payload(self, id: str) -> bytes:
         """The tensors of a trace, as safetensors bytes. Raises `UnknownTrace` if it has none."""
-        data = self.db.one("SELECT data FROM trace JOIN payload USING (n) WHERE id = ?", id)
-        if data is None:
+        rows = self.db.all(f"{PAYLOAD} WHERE id = ?", id)
+        if not rows:
             raise UnknownTrace(f"{id} has no tensors.")
-        return bytes(data)
+        return read_payload(rows[0])
 
     def links(self, space: Space) -> list[tuple[int, int, float]]:
         """The links within a space: numbers of both ends, and weight."""
