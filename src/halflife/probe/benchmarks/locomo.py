@@ -63,8 +63,10 @@ def _items(conversation: Mapping[str, Any], place: str) -> tuple[list[Item], flo
     end = 0.0
     for session in (f"session_{n}" for n in numbers):
         where = f"{place}, {session}"
+        dated = f"{session}_date_time"
+        fields(conversation, where, **{session: list, dated: str})
         try:
-            start = parse_time(fields(conversation, where, **{f"{session}_date_time": str})[f"{session}_date_time"])
+            start = parse_time(conversation[dated])
         except InvalidInput as error:
             malformed(where, error.message.rstrip("."))
         end = max(end, start)
