@@ -26,6 +26,7 @@ import numpy as np
 from halflife.agent.engine import Engine
 from halflife.agent.hit import Hit
 from halflife.agent.post_thinker import UnusableAnswer
+from halflife.agent.redact import Redactor
 from halflife.agent.summarise import lost_a_source
 from halflife.agent.thought_index import (
     NAME,
@@ -148,7 +149,7 @@ class ThinkInMemory:
         self, space: Space, thoughts: Sequence[Thought], sources: Sequence[Sequence[str]], now: float
     ) -> list[Draft]:
         if (redactor := self.engine.redactor) is not None:  # before the bucket is chosen
-            thoughts = [replace(thought, text=redactor.text(thought.text)[0]) for thought in thoughts]
+            thoughts = [_redacted(thought, redactor) for thought in thoughts]
         vectors = self.engine.embed([thought.text for thought in thoughts])
         settings = self._settings(space)
         hashing = settings.hashing(self.engine.embedder.dim)
@@ -423,3 +424,8 @@ class ThinkInMemory:
 
     def _index(self, space: Space) -> ThoughtIndex:
         return self._indexes.setdefault(space.name, ThoughtIndex(self.engine, space))
+
+
+def _redacted(thought: Thought, redactor: Redactor) -> Thought:
+    said, _ = redactor.value([thought.head, thought.relation, thought.wording, *thought.tails])
+    return replace(thought, head=said[0], relation=said[1], wording=said[2], tails=tuple(said[3:]))

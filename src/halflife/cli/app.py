@@ -37,7 +37,7 @@ def cli() -> None:
 for _command in (
     write.add, read.search, read.context, read.list_, read.show, read.history, upkeep.undo, upkeep.archive,
     forget.forget, upkeep.consolidate, read.stats, upkeep.doctor, upkeep.reembed, upkeep.backup, transfer.export,
-    transfer.import_, models.models, papers.papers, papers.reproduce,
+    upkeep.rekey, transfer.import_, models.models, papers.papers, papers.reproduce,
     bench.bench, demo,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from halflife.llm.embedder import Embedder, Vectors
 
 DEFAULT_DB = "halflife.db"
+KEY_VARIABLE = "HALFLIFE_KEY"  # a key is never an argument: other users of a machine can see those
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -32,6 +34,7 @@ class Target:
     agent: str | None = None
     session: str | None = None
     embedder: str | None = None
+    key: str | None = field(default=None, repr=False)
 
     @property
     def owner(self) -> dict[str, Any]:
@@ -45,18 +48,18 @@ class Target:
 
 
 def on_file(command: Command) -> Command:
-    """Options --db and --embedder; the command gets them as its argument `target`."""
-    return _packed(command, (_DB, _EMBEDDER))
+    """Options --db, --embedder and --key-file; the command gets them as its argument `target`."""
+    return _packed(command, (_DB, _EMBEDDER, _KEY))
 
 
 def on_space(command: Command) -> Command:
-    """Options --db, --embedder, --user and --agent, as the argument `target`."""
-    return _packed(command, (_DB, _USER, _AGENT, _EMBEDDER))
+    """Options --db, --embedder, --key-file, --user and --agent, as the argument `target`."""
+    return _packed(command, (_DB, _USER, _AGENT, _EMBEDDER, _KEY))
 
 
 def on_session(command: Command) -> Command:
-    """Options --db, --embedder, --user, --agent and --session, as the argument `target`."""
-    return _packed(command, (_DB, _USER, _AGENT, _SESSION, _EMBEDDER))
+    """Options --db, --embedder, --key-file, --user, --agent and --session, as the argument `target`."""
+    return _packed(command, (_DB, _USER, _AGENT, _SESSION, _EMBEDDER, _KEY))
 
 
 def common(command: Command) -> Command:
@@ -70,7 +73,8 @@ def _packed(command: Command, options: Sequence[Callable[[Any], Any]]) -> Comman
     @wraps(command)
     def pack(**given: Any) -> Any:
         names = ("db", "user", "agent", "session", "embedder")
-        target = Target(**{name: given.pop(name) for name in names if name in given})
+        key = read_key(given.pop("key_file"))
+        target = Target(**{name: given.pop(name) for name in names if name in given}, key=key)
         return command(target=target, **given)
 
     packed: Any = pack
@@ -95,6 +99,10 @@ _EMBEDDER = click.option(
     "--embedder", envvar="HALFLIFE_EMBEDDER", metavar="NAME", show_envvar=True,
     help="minilm, minilm:int8, hash, openai:MODEL or st:MODEL.  [default: what the file was made with, or minilm]",
 )  # fmt: skip
+_KEY = click.option(
+    "--key-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
+    help=f"A file with the key of an encrypted memory.  [default: the key in {KEY_VARIABLE}, if set]",
+)  # fmt: skip
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 _DEBUG = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
@@ -105,23 +113,27 @@ _DEBUG = click.option(
 
 
 @contextmanager
-def open_memory(target: Target, *, create: bool = False, embeds: bool = True) -> Iterator[Memory]:
+def open_memory(target: Target, *, create: bool = False, embeds: bool = True, redact: bool = False) -> Iterator[Memory]:
     """The memory that a command works on, closed at the end.
 
     Parameters
     ----------
     create: make the file if it is missing; otherwise that is an error.
     embeds: whether the command turns texts into vectors; if not, no model is looked for.
+    redact: keep secrets out of what is written.
     """
     from halflife.agent.memory import Memory
 
-    stored = _stored_embedder(target.db) if target.embedder is None or not embeds else None
+    stored = _stored_embedder(target) if target.embedder is None or not embeds else None
     embedder: Any = target.embedder
     if not embeds:
         embedder = Unused(*stored) if stored else "hash"  # a file without vectors asks nothing of it
     elif stored:
         embedder = _spec_of(stored[0])
-    with Memory(target.db, embedder=embedder, must_exist=not create, actor="cli") as memory:
+    with Memory(
+        target.db, embedder=embedder, must_exist=not create, actor="cli", key=target.key,
+        redact="secrets" if redact else None,
+    ) as memory:  # fmt: skip
         yield memory
 
 
@@ -155,14 +167,14 @@ class Unused:
         raise NotImplementedError
 
 
-def _stored_embedder(path: str) -> tuple[str, int] | None:
+def _stored_embedder(target: Target) -> tuple[str, int] | None:
     """Which embedder a file was made with, if there is a file and it has vectors."""
-    if not Path(path).is_file():
+    if not Path(target.db).is_file():
         return None
     from halflife.decay import FSRS6
     from halflife.store.sqlite import SqliteStore
 
-    with SqliteStore(path, law=FSRS6(), must_exist=True) as store:
+    with SqliteStore(target.db, law=FSRS6(), must_exist=True, key=target.key) as store:
         return store.embedder()
 
 
@@ -210,6 +222,19 @@ def read_metadata(pairs: Sequence[str]) -> dict[str, Any] | None:
         except ValueError as error:
             raise InvalidInput(f"--meta {key}: {value!r} is not JSON: {error}.") from None
     return found or None
+
+
+def read_key(file: Path | None) -> str | None:
+    """The key in a file, without the end of its line; without a file, that of the environment. None for none."""
+    if file is None:
+        return os.environ.get(KEY_VARIABLE) or None
+    try:
+        key = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"The key cannot be read from {file} ({error}).", "Name a text file.") from None
+    if not key:
+        raise InvalidInput(f"{file} is empty: there is no key in it.")
+    return key
 
 
 def read_stdin() -> str:

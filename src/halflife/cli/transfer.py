@@ -13,6 +13,7 @@ import click
 from halflife.cli.options import Target, common, known_space, on_space, open_memory, read_stdin
 from halflife.cli.output import emit, json_safe, progress, say
 from halflife.errors import InvalidInput, StoreError
+from halflife.store.private import POSIX
 
 
 @click.command()
@@ -48,9 +49,10 @@ def export(target: Target, file: str, no_vectors: bool, as_json: bool) -> None:
 
 @click.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--redact", is_flag=True, help="Keep keys, passwords, card numbers and email addresses out.")
 @on_space
 @common
-def import_(target: Target, file: str, as_json: bool) -> None:
+def import_(target: Target, file: str, redact: bool, as_json: bool) -> None:
     """Read memories from FILE: all of them or none.
 
     "-" is stdin. It reads what `halflife export` wrote, mem0's memories, and chat logs; importing twice changes
@@ -61,11 +63,12 @@ def import_(target: Target, file: str, as_json: bool) -> None:
       halflife import everything.jsonl
       halflife import chat.jsonl --user anna
       halflife import mem0.json --user anna --json
+      halflife import chat.jsonl --user anna --redact
     """
     if target.agent is not None:
         raise click.UsageError("import takes --user; agents are named in the file.")
     lines = _lines(file)
-    with open_memory(target, create=True) as memory, progress("Reading") as tick:
+    with open_memory(target, create=True, redact=redact) as memory, progress("Reading") as tick:
         report = memory.import_lines(lines, user_id=target.user, progress=tick)
     if as_json:
         emit(report.to_dict())
@@ -81,6 +84,8 @@ def _write_whole(path: Path, lines: Iterable[str]) -> int:
             "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline="\n"
         ) as part:
             try:
+                if POSIX:
+                    os.fchmod(part.fileno(), 0o600)  # a umask may have taken even that
                 for line in lines:
                     part.write(line + "\n")
                     count += 1

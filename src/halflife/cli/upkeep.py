@@ -1,4 +1,4 @@
-"""Commands that tend a memory: `undo`, `archive`, `consolidate`, `doctor`, `reembed`, `backup`."""
+"""Commands that tend a memory: `undo`, `archive`, `consolidate`, `doctor`, `reembed`, `backup`, `rekey`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from halflife.cli.options import Target, common, known_space, on_file, on_space, open_memory
+from halflife.cli.options import Target, common, known_space, on_file, on_space, open_memory, read_key
 from halflife.cli.output import emit, progress, say
 from halflife.cli.read import event_record
 from halflife.errors import CorruptStore
@@ -176,7 +176,7 @@ def reembed(target: Target, as_json: bool) -> None:
 
     embedder = resolve(target.embedder)
     with progress("Embedding") as tick:
-        count = Memory.reembed(target.db, embedder, tick)
+        count = Memory.reembed(target.db, embedder, tick, target.key)
     if as_json:
         emit({"count": count, "embedder": embedder.fingerprint})
     else:
@@ -204,3 +204,35 @@ def backup(target: Target, file: Path, as_json: bool) -> None:
         emit({"file": str(file), "bytes": size})
     else:
         say(f"Copied to {file} ({size:,} bytes).")
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--new-key-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH", help="The key of the copy."
+)
+@click.option("--plain", is_flag=True, help="Without a key: anybody who has the copy can read it.")
+@on_file
+@common
+def rekey(target: Target, file: Path, new_key_file: Path | None, plain: bool, as_json: bool) -> None:
+    """Copy the memory to a new FILE under another key.
+
+    That encrypts a plain memory, decrypts an encrypted one, or changes the key. The old file stays as it is; delete
+    it (and its folder of indexes, if it has one) when the copy is good.
+
+    \b
+    Examples:
+      halflife rekey --db assistant.db locked.db --new-key-file key.txt
+      halflife rekey --db locked.db --key-file key.txt again.db --new-key-file other.txt
+      halflife rekey --db locked.db --key-file key.txt open.db --plain
+    """
+    from halflife.agent.memory import Memory
+
+    if plain == (new_key_file is not None):
+        raise click.UsageError("Give --new-key-file, or --plain for a copy without a key.")
+    Memory.rekey(target.db, file, key=target.key, new_key=None if plain else read_key(new_key_file))
+    size = file.stat().st_size
+    if as_json:
+        emit({"file": str(file), "bytes": size, "encrypted": not plain})
+    else:
+        say(f"Copied to {file} ({size:,} bytes), {'as anybody can read it' if plain else 'encrypted'}.")

@@ -20,6 +20,7 @@ from halflife.cli.output import emit, say
 @click.option("--importance", type=float, metavar="0..1", help="How much it matters.  [default: 0.5]")
 @click.option("--layer", metavar="NAME", help="short, mid or long.  [default: short]")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
+@click.option("--redact", is_flag=True, help="Keep keys, passwords, card numbers and email addresses out.")
 @on_session
 @common
 def add(
@@ -31,6 +32,7 @@ def add(
     importance: float | None,
     layer: str | None,
     reason: str,
+    redact: bool,
     as_json: bool,
 ) -> None:
     """Remember TEXT.
@@ -44,13 +46,16 @@ def add(
       halflife add "I moved to Lisbon in May." --user anna --at 2026-05-20
       halflife add "Allergic to nuts." --user anna --importance 1 --meta source=form
       halflife add - --user anna --role user < message.txt
+      halflife add "My key is ghp_..." --user anna --redact
     """
     if text is None and sys.stdin.isatty():
         raise click.UsageError("Give a text, or pipe one into stdin.")
     content = read_stdin().strip() if text in (None, "-") else text
     assert content is not None
+    from halflife.agent.redact import count, summary
+
     metadata = read_metadata(meta)
-    with open_memory(target, create=True) as memory:
+    with open_memory(target, create=True, redact=redact) as memory:
         [added] = memory.add(
             content,
             **target.scope,
@@ -61,7 +66,10 @@ def add(
             layer=layer,
             reason=reason,
         )
+    kept_out = count(added.redacted)
     if as_json:
-        emit({"id": added.id, "event": added.event})
+        emit({"id": added.id, "event": added.event, **({"redacted": kept_out} if redact else {})})
     else:
         say(f"{'Remembered' if added.event == 'add' else 'Met again'}: {added.id}")
+        if kept_out:
+            say(summary(kept_out))

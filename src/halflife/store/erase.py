@@ -31,6 +31,7 @@ from halflife.store.vectors import renote, stored_bytes, undamaged
 
 _VECTOR_STRIDE = 64
 _WORDS_CHECKED = 64
+_ENCRYPTED = "the file is encrypted, so it was written anew without them"
 _IN_SPACE = "trace JOIN space ON space.id = trace.space"
 
 # Where content may rightly stand: in the memories that stay.
@@ -55,7 +56,7 @@ class ErasureReport:
     rebuilt: the file had to be rebuilt before the search came back empty.
     left: pieces that were still found (hexadecimal); empty if `verified`.
     verified: nothing was found.
-    note: why verification was not possible, if so.
+    note: why verification was not possible, if so; or how it was done where bytes tell nothing.
     """
 
     op: int
@@ -86,9 +87,8 @@ class ErasureReport:
         checked = f"{self.fragments:,} fragments looked for in {self.bytes:,} bytes of {len(self.files)} files"
         if not self.files:
             checked = "this memory has no file"
-        outcome = (
-            "none found" if self.verified and self.files else "" if self.verified else f"NOT VERIFIED: {self.note}"
-        )
+        found = f"none found{f' ({self.note})' if self.note else ''}" if self.files else ""
+        outcome = found if self.verified else f"NOT VERIFIED: {self.note}"
         derived = f" and {len(self.derived)} derived from them" if self.derived else ""
         noun = "memory" if len(self.ids) == 1 else "memories"
         return f"Erased {len(self.ids)} {noun}{derived}. {checked}{': ' if outcome else ''}{outcome}."
@@ -275,7 +275,7 @@ def _prove(store: SqliteStore, needles: set[bytes]) -> dict[str, Any]:
         "rebuilt": rebuilt,
         "left": tuple(sorted(needle.hex() for needle in left)),
         "verified": not left and not note,
-        "note": note or (f"{len(left)} fragments are still there" if left else ""),
+        "note": note or (f"{len(left)} fragments are still there" if left else _ENCRYPTED * store.db.encrypted),
     }
 
 
