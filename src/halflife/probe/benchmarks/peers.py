@@ -120,7 +120,7 @@ class Mem0(_Peer):
         )
         self._memory.embedding_model = _Mem0Embedder(self._vectors)
         self._memory.vector_store._bm25_encoder = Bm25(
-            "Qdrant/bm25", specific_model_path=str(folder), stopwords=set(STOP_WORDS)
+            "Qdrant/bm25", cache_dir=str(folder), specific_model_path=str(folder), stopwords=set(STOP_WORDS)
         )
 
     def _add(self, items: Sequence[Item]) -> None:
