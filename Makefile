@@ -32,8 +32,8 @@ demo: $(VENV)/.base ## Nine years of a real diary: remember, explain, fade, forg
 test: $(VENV)/.test ## The test suite
 	$(BIN)/python -m pytest
 
-torture: $(VENV)/.test ## The long fault-injection runs
-	$(BIN)/python -m pytest -m torture --timeout 3600 -o addopts="-q -p no:cacheprovider"
+torture: $(VENV)/.test ## The long fault-injection runs; writes the table of docs/survival.md
+	HALFLIFE_SURVIVAL=docs $(BIN)/python -m pytest -m torture --timeout 3600 -o addopts="-q -p no:cacheprovider"
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .

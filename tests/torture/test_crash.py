@@ -14,6 +14,7 @@ import pytest
 
 from halflife import Memory
 from tests.torture import writer
+from tests.torture.tally import Tally
 
 READER = """
 import sys
@@ -132,26 +133,33 @@ def killed(path: Path, seed: int, seconds: float) -> list[str]:
     return [line for line in lines if line.endswith("\n")]
 
 
-def crash_rounds(path: Path, rounds: int, longest: float) -> None:
+def crash_rounds(path: Path, tally: Tally, rounds: int, longest: float) -> None:
     rng = random.Random(rounds)
     expected = Expected()
-    for seed in range(rounds):
-        for line in killed(path, seed, rng.uniform(0.0, longest)):
-            expected.hear(line)
-        expected.check(path)
+    with tally.of("kills") as count:
+        for seed in range(rounds):
+            for line in killed(path, seed, rng.uniform(0.0, longest)):
+                expected.hear(line)
+            count.cases += 1
+            count.acknowledged += len(expected.text)
+            try:
+                expected.check(path)
+            except Exception:
+                count.losses += 1
+                raise
     assert expected.text
     assert expected.forgotten
 
 
-def test_killed_at_any_moment(tmp_path: Path) -> None:
-    crash_rounds(tmp_path / "a.db", rounds=8, longest=0.4)
+def test_killed_at_any_moment(tmp_path: Path, tally: Tally) -> None:
+    crash_rounds(tmp_path / "a.db", tally, rounds=6, longest=0.4)
 
 
 @pytest.mark.torture
-def test_killed_two_hundred_times(tmp_path: Path) -> None:
+def test_killed_two_hundred_times(tmp_path: Path, tally: Tally) -> None:
     for part in range(10):
         (tmp_path / str(part)).mkdir()
-        crash_rounds(tmp_path / str(part) / "a.db", rounds=20, longest=1.5)
+        crash_rounds(tmp_path / str(part) / "a.db", tally, rounds=20, longest=1.5)
 
 
 def at_once(path: Path, processes: int, count: int) -> None:
