@@ -143,7 +143,7 @@ def test_what_it_does_to_any_text(secrets: Redactor, text: str) -> None:
 
 
 @pytest.mark.timeout(60)  # a rule that goes back and forth would take hours
-@pytest.mark.parametrize("part", ["a", "1 ", "a@", "a.", "://a:", "password: ", "Bearer "])
+@pytest.mark.parametrize("part", ["a", "1 ", "a@", "a.", "://a:", "password ", "Bearer "])
 def test_no_text_takes_for_ever(secrets: Redactor, part: str) -> None:
     text = part * 50_000
     assert secrets.text(text) == (text, ())
