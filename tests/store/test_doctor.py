@@ -11,17 +11,20 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from halflife.agent.memory import Memory
+from halflife.cli.app import cli
 from halflife.decay import FSRS6
 from halflife.errors import CorruptStore, StoreError
 from halflife.store import doctor
 from halflife.store.draft import Draft
+from halflife.store.files import reading
 from halflife.store.protocol import Why
 from halflife.store.salvage import salvage
 from halflife.store.sqlite import SqliteStore
 from halflife.store.trace import Space
-from halflife.store.vectors import Approximate
+from halflife.store.vectors import Approximate, undamaged
 
 NOW = 1_700_000_000.0
 TEXTS = ["I moved to Lisbon in May.", "Ben plays the cello.", "有猫 in the garden", "The zebra pin is 7734."]
@@ -282,6 +285,15 @@ def test_what_is_not_as_it_was_written_is_refused_named_and_then_kept(path, chan
         events = [event for event in memory.history(trace.id) if event.kind == "repair"]
         assert "not as it was written" in [event.reason for event in events]
         memory.update(trace.id, importance=1.0)
+
+
+def test_a_text_that_became_bytes_is_text_again(path):
+    damage(path, "UPDATE trace SET layer = CAST(layer AS BLOB) WHERE n = 1")
+    with Memory(path, embedder="hash") as memory, pytest.raises(CorruptStore):
+        memory.list(user_id="anna")
+    check_mended(path, "not as they were written", 1)
+    with Memory(path, embedder="hash") as memory:
+        assert {trace.layer for trace in memory.list(user_id="anna")} == {"short"}
 
 
 def test_a_space_whose_name_changed_is_not_another_users(path):
@@ -558,3 +570,126 @@ def test_salvage_refuses_what_it_cannot_do(large, tmp_path):
     with pytest.raises(CorruptStore, match="No memory"):
         salvage(rubbish, tmp_path / "new.db")
     assert not (tmp_path / "new.db").exists()
+
+
+# -- the log ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_use(tmp_path):
+    """A copy of a store in use: three memories in the file, three more in the log alone."""
+    live, copy = tmp_path / "live", tmp_path / "copy"
+    live.mkdir()
+    copy.mkdir()
+    with Memory(live / "a.db", embedder="hash") as memory:
+        memory.add_many(["one", "two", "three"])
+        memory.engine.store.db.all("PRAGMA wal_checkpoint(TRUNCATE)")
+        for text in ("four", "five", "six"):
+            memory.add(text)
+        for suffix in ("", "-wal", "-shm"):
+            with reading(f"{live / 'a.db'}{suffix}") as file:
+                (copy / f"a.db{suffix}").write_bytes(file.read())
+    return copy / "a.db"
+
+
+def all_texts(path):
+    with Memory(path, embedder="hash") as memory:
+        return sorted(trace.text for trace in memory.list(limit=None))
+
+
+def test_a_sound_log_is_no_news(in_use, recwarn):
+    assert all_texts(in_use) == sorted(["one", "two", "three", "four", "five", "six"])
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("keep", [0, 16, 32, 5000])
+def test_a_log_that_was_cut_is_said_when_opened_and_by_the_doctor(in_use, keep):
+    log = in_use.with_name("a.db-wal")
+    log.write_bytes(log.read_bytes()[:keep])
+    with pytest.warns(UserWarning, match="log of .* is damaged"):
+        assert {"one", "two", "three"} <= set(all_texts(in_use)) < {"one", "two", "three", "four", "five", "six"}
+    for repair in (False, True):
+        found = examine(in_use, repair)
+        assert [f.level for f in found.findings if "of the log" in f.what] == ["warning"], str(found)
+    assert not [f for f in examine(in_use).findings if "of the log" in f.what]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_bit_in_the_log_is_said(in_use, shared):
+    log = in_use.with_name("a.db-wal")
+    data = bytearray(log.read_bytes())
+    data[32 + 24 + 100] ^= 1
+    log.write_bytes(data)
+    if not shared:
+        in_use.with_name("a.db-shm").unlink()
+    with pytest.warns(UserWarning, match="log of .* is damaged"):
+        all_texts(in_use)
+
+
+def test_an_empty_file_beside_a_log_is_not_taken_for_a_new_store(in_use, tmp_path):
+    in_use.write_bytes(b"")
+    size = in_use.with_name("a.db-wal").stat().st_size
+    with pytest.raises(CorruptStore, match="has a log"):
+        SqliteStore(in_use, law=FSRS6())
+    assert in_use.with_name("a.db-wal").stat().st_size == size
+    assert "four" not in salvage(in_use, tmp_path / "new.db").lost
+
+
+def test_an_empty_file_is_no_store(tmp_path):
+    (tmp_path / "a.db").touch()
+    with pytest.raises(CorruptStore, match="empty"):
+        SqliteStore(tmp_path / "a.db", law=FSRS6(), must_exist=True)
+    with SqliteStore(tmp_path / "a.db", law=FSRS6()) as store:
+        assert doctor.examine(store).healthy
+
+
+# -- what cannot be mended where it is ---------------------------------------------------------------------------
+
+
+def test_a_file_with_damaged_pages_is_left_as_it_is_and_says_what_is_lost(large):
+    path, texts = large
+    middle = path.read_bytes().index(b"Memory number 300 ") // PAGE + 1
+    damage_page(path, middle)
+    before = path.read_bytes()
+    found = examine(path, repair=True)
+    assert found.unreadable
+    assert not found.healthy
+    assert path.read_bytes() == before
+    done = CliRunner().invoke(cli, ["doctor", "--db", str(path), "--repair", "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert path.read_bytes() == before
+    with Memory(report["salvaged"], embedder="hash") as memory:
+        left = {trace.text for trace in memory.list(user_id="anna", limit=None)}
+    assert left < set(texts)
+    assert len(report["gone"]) == len(texts) - len(left) > 0  # by the ids that the index still knows
+
+
+def test_a_damaged_index_of_vectors_is_never_loaded(path):
+    with Memory(path, embedder="hash") as memory:
+        engine = memory.engine
+        place = engine.approximate_path(Space.of("anna"))
+        built = Approximate.build(
+            256, np.arange(1, 5), np.eye(256, dtype=np.float32)[:4], engine.store.last_op(), place
+        )
+        built.save(engine.identity())
+        assert Approximate.load(place, engine.identity()) is not None
+        data = bytearray(place.read_bytes())
+        data[len(data) // 2] ^= 64
+        place.write_bytes(data)
+        assert Approximate.load(place, engine.identity()) is None
+        assert memory.forget(user_id="anna", about="zebra pin").verified
+        assert not place.exists()
+
+
+def test_an_index_from_which_something_was_erased_is_still_sound(path):
+    with Memory(path, embedder="hash") as memory:
+        engine = memory.engine
+        place = engine.approximate_path(Space.of("anna"))
+        vectors = np.random.default_rng(1).normal(size=(4, 256)).astype(np.float32)
+        built = Approximate.build(256, np.arange(1, 5), vectors, engine.store.last_op(), place)
+        built.save(engine.identity())
+        assert memory.forget(memory.engine.store.by_number([4])[4].id).verified
+        assert undamaged(place)
+        assert Approximate.load(place, engine.identity()) is not None
+    assert examine(path).healthy

@@ -50,6 +50,8 @@ class Contents:
         if self.repair:
             with self.db.write() as db:
                 op = self._begin(db, "not as it was written", len(found))
+                for column in _BYTES:  # one bit of a type makes a text of the same bytes a blob
+                    db.execute(f"UPDATE trace SET {column} = CAST({column} AS TEXT) WHERE typeof({column}) = 'blob'")
                 for n, _ in found:  # the checks that follow mend what they can, and the last one seals
                     db.execute("INSERT INTO change VALUES (?, ?, '{}', NULL, ?)", (op, n, seal.of_change("{}", None)))
                     db.execute("UPDATE trace SET seal = NULL, changed = ? WHERE n = ?", (op, n))
@@ -213,15 +215,16 @@ def mismatched(store: SqliteStore) -> Iterator[tuple[int, str, bytes, bool]]:
 def changed(store: SqliteStore) -> Iterator[tuple[int, str]]:
     """Traces that are not as they were written: number, and id as far as it can be read."""
     columns = ", ".join(f"CAST(trace.{c} AS BLOB)" if c in _BYTES else f"trace.{c}" for c in seal.SEALED)
+    blobs = " OR ".join(f"typeof(trace.{column}) = 'blob'" for column in _BYTES)
     last = 0
     while rows := store.db.all(
-        f"SELECT trace.n, CAST(space.name AS BLOB), trace.seal, {columns} FROM trace JOIN space "
+        f"SELECT trace.n, CAST(space.name AS BLOB), trace.seal, {blobs}, {columns} FROM trace JOIN space "
         "ON space.id = trace.space WHERE trace.n > ? ORDER BY trace.n LIMIT 512", last,
     ):  # fmt: skip
         last = onward(rows, last)
-        for n, space, kept, *sealed in rows:
+        for n, space, kept, blob, *sealed in rows:
             try:
-                same = seal.of_trace(n, space.decode(), _decoded(sealed)) == kept
+                same = not blob and seal.of_trace(n, space.decode(), _decoded(sealed)) == kept
             except (TypeError, ValueError, AttributeError):  # not even of its type
                 same = False
             if not same:

@@ -123,6 +123,7 @@ def salvage(path: str | Path, target: str | Path) -> Salvage:
 def _salvage(path: Path, target: Path, folder: Path) -> Salvage:
     copy = _copy(path, folder)
     if not _readable(copy):
+        copy = _copy(path, folder)  # SQLite deletes the log of a file that is empty
         _lend_schema(copy, folder)
         if not _readable(copy):
             Path(f"{copy}-wal").unlink(missing_ok=True)
@@ -171,16 +172,24 @@ def _readable(path: Path) -> bool:
 
 
 def _lend_schema(path: Path, folder: Path) -> None:
-    """Replace the first page (header and list of tables) by that of a new store, whose tables begin where ours did."""
+    """Replace the first page (header and list of tables) by that of a new store, whose tables begin where ours did.
+
+    A file that is shorter than a new store gets the rest of that too; the log, if there is one, lies over it.
+    """
     model = folder / "model.db"
     Database(model).close()
-    page = bytearray(model.read_bytes())
-    size = struct.unpack(">H", page[16:18])[0]
-    page = page[:size]
-    page[28:32] = struct.pack(">I", max(1, path.stat().st_size // size))  # pages of the file
+    lent = model.read_bytes()
+    size = struct.unpack(">H", lent[16:18])[0]
+    page = bytearray(lent[:size])
+    there = path.stat().st_size // size
+    page[28:32] = struct.pack(">I", max(there, len(lent) // size))  # pages of the file
     page[32:40] = bytes(8)  # no free pages
     with path.open("r+b") as file:
         file.write(page)
+        start = max(there, 1) * size
+        if start < len(lent):
+            file.seek(start)
+            file.write(lent[start:])
 
 
 class _Reader:
