@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
+SECONDS ?= 3600
 
-.PHONY: demo test lint format bench docs torture clean help
+.PHONY: demo test fuzz lint format bench docs torture clean help
 .DELETE_ON_ERROR:
 
 help: ## Show the targets
@@ -34,6 +35,9 @@ test: $(VENV)/.test ## The test suite
 
 torture: $(VENV)/.test ## The long fault-injection runs; writes the table of docs/survival.md
 	HALFLIFE_SURVIVAL=docs $(BIN)/python -m pytest -m torture --timeout 3600 -o addopts="-q -p no:cacheprovider"
+
+fuzz: $(VENV)/.test ## Fuzz every reader of what others wrote, for SECONDS in all
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from typing import Any
 
 from halflife.errors import HalflifeError, InvalidInput
 from halflife.store.draft import RESERVED, Draft, metadata_json
+from halflife.store.plain import loads
 from halflife.store.timeparse import parse_time
 from halflife.store.trace import Space
 
@@ -101,7 +102,7 @@ def broken(where: str, what: str, hint: str = "") -> InvalidInput:
 def _values(lines: Sequence[Line]) -> Iterator[tuple[str, Any]]:
     """The objects of a JSON document, or of one JSON value a line; lists are opened."""
     try:
-        json.loads(lines[0][1])
+        loads(lines[0][1])
     except ValueError:
         yield from _opened("", _document(lines))
         return
@@ -111,7 +112,7 @@ def _values(lines: Sequence[Line]) -> Iterator[tuple[str, Any]]:
 
 def _document(lines: Sequence[Line]) -> Any:
     try:
-        return json.loads("\n".join(line for _, line in lines))
+        return loads("\n".join(line for _, line in lines))
     except ValueError as error:
         where = lines[min(getattr(error, "lineno", 1), len(lines)) - 1][0]
         raise broken(where, f"this is not JSON ({error}).") from None
@@ -120,7 +121,7 @@ def _document(lines: Sequence[Line]) -> Any:
 def parse_json(where: str, line: str) -> Any:
     """A line's JSON value. Raises `InvalidInput`."""
     try:
-        return json.loads(line)
+        return loads(line)
     except ValueError as error:
         raise broken(where, f"this is not JSON ({error}).") from None
 
@@ -150,7 +151,9 @@ def _take(fields: dict[str, Any], names: Sequence[str]) -> Any:
 def _text_of(value: Any) -> Any:
     """The text of a message: a string, or OpenAI's list of parts."""
     if isinstance(value, list):
-        parts = [part.get("text", "") if isinstance(part, Mapping) else str(part) for part in value]
+        parts = [part.get("text") or "" if isinstance(part, Mapping) else str(part) for part in value]
+        if any(not isinstance(part, str) for part in parts):
+            return value
         return "\n".join(part for part in parts if part)
     return "" if value is None else value
 
@@ -203,7 +206,8 @@ def _read_mem0(values: Iterable[tuple[str, Any]], user_id: str | None, now: floa
         if isinstance(value, Mapping) and "results" in value:
             if not isinstance(value["results"], list):
                 raise broken(where, "results must be a list.")
-            relations += len(value.get("relations") or ())
+            others = value.get("relations")
+            relations += len(others) if isinstance(others, list) else 0
             items = [(f"{where}, item {i}", item) for i, item in enumerate(value["results"], start=1)]
         else:
             items = [(where, value)]

@@ -23,6 +23,7 @@ from halflife.agent.redact import Redactor, count, summary
 from halflife.decay.law import State
 from halflife.errors import HalflifeError, InvalidInput
 from halflife.store import restore
+from halflife.store.plain import loads
 from halflife.store.protocol import Why
 from halflife.store.restore import Record
 from halflife.store.rows import STATE
@@ -149,7 +150,7 @@ def import_lines(
 def _header(first: Line) -> Mapping[str, Any] | None:
     """The header of an export of ours, or None if this is none."""
     try:
-        value = json.loads(first[1])
+        value = loads(first[1])
     except ValueError:
         return None
     if not isinstance(value, Mapping) or "halflife" not in value:

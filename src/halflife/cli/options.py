@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from halflife.errors import InvalidFilter, InvalidInput, UnknownSpace
+from halflife.store.plain import loads
 
 if TYPE_CHECKING:
     from halflife.agent.memory import Memory
@@ -196,7 +196,7 @@ def read_filter(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        value = json.loads(text)
+        value = loads(text)
     except ValueError as error:
         raise InvalidFilter(f"--filter is not JSON: {error}.", """Write it as '{"role": "user"}'.""") from None
     if not isinstance(value, dict):
@@ -218,7 +218,7 @@ def read_metadata(pairs: Sequence[str]) -> dict[str, Any] | None:
         if not equals or not key:
             raise InvalidInput(f"--meta {pair!r} is no pair.", "Write key=value, or key:=JSON for a number or a list.")
         try:
-            found[key] = json.loads(value) if is_json else value
+            found[key] = loads(value) if is_json else value
         except ValueError as error:
             raise InvalidInput(f"--meta {key}: {value!r} is not JSON: {error}.") from None
     return found or None

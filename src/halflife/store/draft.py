@@ -136,7 +136,7 @@ def metadata_json(metadata: Mapping[str, Any] | None) -> str:
         )
     try:
         text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"metadata is not JSON: {error}.") from None
     check_text(text, "metadata")
     return text

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from halflife.errors import InvalidInput
+from halflife.store.plain import loads
 
 
 def read_text(path: str | Path) -> str:
@@ -22,7 +23,7 @@ def read_text(path: str | Path) -> str:
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start}).") from None
@@ -31,7 +32,7 @@ def read_text(path: str | Path) -> str:
 def read_json(path: str | Path) -> Any:
     """A JSON file, plain or .gz. Raises `InvalidInput`."""
     try:
-        return json.loads(read_text(path))
+        return loads(read_text(path))
     except ValueError as error:
         if isinstance(error, InvalidInput):
             raise
@@ -44,7 +45,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[str, Any]]:
         if line.strip():
             place = f"{path}, line {number}"
             try:
-                yield place, json.loads(line)
+                yield place, loads(line)
             except ValueError as error:
                 raise InvalidInput(f"{place} is not JSON: {error}.") from None
 

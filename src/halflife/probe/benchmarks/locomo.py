@@ -83,7 +83,8 @@ def _question(question: Any, id: str, sessions: Mapping[str, str | None], asked_
     category = question["category"]
     gold: frozenset[str] = frozenset()
     if category != ADVERSARIAL:
-        named = _TURN_ID.findall(" ".join(map(str, question.get("evidence") or [])))
+        evidence = question.get("evidence") or []
+        named = _TURN_ID.findall(" ".join(map(str, evidence)) if isinstance(evidence, list) else str(evidence))
         gold = frozenset(f"D{int(d)}:{int(turn)}" for d, turn in named) & sessions.keys()
     held = frozenset(session for turn in gold if (session := sessions[turn]))
     answer = question.get("answer", question.get("adversarial_answer", ""))

@@ -66,7 +66,10 @@ def _history(trajectory: Any, id: str, kind: str, place: str) -> History:
     known = {item.id for item in items}
     last = items[-1].at if items else None
     questions = []
-    for question in trajectory.get("question_list") or [trajectory.get("QA")]:
+    asked_of = trajectory.get("question_list") or [trajectory.get("QA")]
+    if not isinstance(asked_of, list):
+        malformed(place, "question_list is no list")
+    for question in asked_of:
         question = fields(question, place, qid=int, question=str, target_step_id=list, time=str)
         gold = frozenset(map(str, question["target_step_id"]))
         if not gold <= known:
