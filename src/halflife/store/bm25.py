@@ -224,6 +224,33 @@ class TextIndex:
                 out[slots] += weight * frequency / (frequency + damping[slots])
         return out[:n]
 
+    def frequencies(self, query: Terms, slots: ArrayLike) -> NDArray[np.float64]:
+        """How often each term of the query occurs in some documents: [terms, slots], terms ascending and unique."""
+        wanted = _slots(slots)
+        rows = []
+        for where, tf in self._postings(query):
+            row = np.zeros(len(wanted))
+            if len(where):
+                at = np.minimum(np.searchsorted(where, wanted), len(where) - 1)
+                row = np.where(where[at] == wanted, tf[at], 0.0)
+            rows.append(row)
+        return np.array(rows).reshape(-1, len(wanted))
+
+    def lengths(self, slots: ArrayLike) -> NDArray[np.float64]:
+        """How many words some documents have."""
+        return self._length[_slots(slots)].astype(np.float64)
+
+    @property
+    def mean_length(self) -> float:
+        """Words of a document on average."""
+        return self._words / self._count if self._count else 0.0
+
+    def saturated(self, query: Terms, tf: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[np.float64]:
+        """BM25 of texts given by their term frequencies [terms, texts] and lengths, in units of the mean length."""
+        idf = np.array([self._idf(len(slots)) if len(slots) else 0.0 for slots, _ in self._postings(query)])
+        damping = self.k1 * (1 - self.b + self.b * length)
+        return np.asarray((idf * (self.k1 + 1)) @ (tf / (tf + damping)))
+
     def upper_bound(self, query: Terms) -> float:
         """A score that no document can exceed: the sum of idf * (k1 + 1) over the query's known terms."""
         known = (len(slots) for slots, _ in self._postings(query) if len(slots))

@@ -68,6 +68,7 @@ class Feed(NamedTuple):
     fresh: NDArray[np.bool_]
     columns: Mapping[str, NDArray[Any]]
     session: Sequence[str | None]
+    role: Sequence[str | None]
     terms: Sequence[bytes]
     vectors: Sequence[bytes]
     gone: Ints

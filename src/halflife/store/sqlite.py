@@ -474,7 +474,7 @@ class SqliteStore:
             allowed = ",".join(f"'{status}'" for status in statuses)
             where = "space = ? AND changed > ?"
             rows = db.execute(
-                f"SELECT {', '.join(_FEED)}, session_id, status IN ({allowed}) FROM trace WHERE {where} ORDER BY n",
+                f"SELECT {', '.join(_FEED)}, session_id, role, status IN ({allowed}) FROM trace WHERE {where} ORDER BY n",
                 (space_id, after),
             ).fetchall()
             content = db.execute(
@@ -490,13 +490,14 @@ class SqliteStore:
         gone += [row[0] for row in rows if not row[-1]]
         live = [row for row in rows if row[-1]]
         fresh = {n for n, _, _ in content}
-        columns = list(zip(*live, strict=True)) if live else [()] * (len(_FEED) + 2)
+        columns = list(zip(*live, strict=True)) if live else [()] * (len(_FEED) + 3)
         return Feed(
             op,
             np.array(columns[0], dtype=np.int64),
             np.array([row[0] in fresh for row in live], dtype=np.bool_),
             {name: np.array(column, dtype=np.float64) for name, column in zip(_FEED, columns, strict=False)},
             columns[len(_FEED)],
+            columns[len(_FEED) + 1],
             [terms for _, terms, _ in content],
             [data for _, _, data in content],
             np.array(gone, dtype=np.int64),

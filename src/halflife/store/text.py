@@ -14,6 +14,7 @@ import re
 import struct
 import threading
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from zlib import crc32
 
@@ -169,6 +170,26 @@ def query_ids(text: str) -> NDArray[np.uint32]:
     words = _words(text, True)
     words = [word for word in words if word not in STOP_WORDS] or words
     return np.array(sorted({_TERM_IDS[word] for word in words}), dtype=np.uint32)
+
+
+def content_words(docs: Sequence[NDArray[np.uint32]]) -> NDArray[np.int64]:
+    """How many different words each document has, English stop words left out: `docs` as `term_ids` gives them.
+
+    >>> content_words([term_ids("The tea is hot, hot tea"), term_ids("Is it?"), term_ids("")]).tolist()
+    [2, 0, 0]
+    """
+    if not len(docs):
+        return np.zeros(0, dtype=np.int64)
+    lengths = np.fromiter(map(len, docs), dtype=np.int64, count=len(docs))
+    owners, terms = np.repeat(np.arange(len(docs)), lengths), np.concatenate(docs)
+    first = np.ones(len(terms), dtype=np.bool_)
+    first[1:] = (terms[1:] != terms[:-1]) | (owners[1:] != owners[:-1])
+    return np.bincount(owners[first & ~np.isin(terms, _stop_ids())], minlength=len(docs))
+
+
+@cache
+def _stop_ids() -> NDArray[np.uint32]:
+    return np.array([_TERM_IDS[word] for word in STOP_WORDS], dtype=np.uint32)
 
 
 def same_words(a: str, b: str) -> bool:

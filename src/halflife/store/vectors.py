@@ -98,6 +98,33 @@ class ExactVectors:
         return out
 
 
+    def centres(self, slots: Ints) -> Floats:
+        """The mean direction of the windows of some slots [slots, dim]; zero for one without a vector."""
+        out = np.zeros((len(slots), self.dim), dtype=np.float32)
+        have = self.slots
+        if not len(have):
+            return out
+        at = np.minimum(np.searchsorted(have, slots), len(have) - 1)
+        known = have[at] == slots
+        starts = self._starts.array
+        if self._single:
+            out[known] = self._matrix.array[starts[at[known]]]
+            return out
+        ends = np.append(starts[1:], self._matrix.size)
+        for i in np.flatnonzero(known).tolist():
+            out[i] = centre(self._matrix.array[starts[at[i]] : ends[at[i]]])
+        return out
+
+
+def centre(windows: Floats) -> Floats:
+    """The mean direction of some unit vectors, of unit length; zero where there is none."""
+    if len(windows) == 1:
+        return cast(Floats, windows[0])
+    total = windows.sum(axis=0)
+    norm = float(np.linalg.norm(total))
+    return cast(Floats, total / norm if norm > 0 else total)
+
+
 @dataclass
 class Approximate:
     """An HNSW index of the vectors of a space as they were at operation `op`, kept in a file beside the store.

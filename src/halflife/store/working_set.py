@@ -17,8 +17,9 @@ from halflife.errors import CorruptStore
 from halflife.store.bm25 import TextIndex
 from halflife.store.protocol import Feed, Ints, Store
 from halflife.store.rows import STATE
+from halflife.store.text import content_words
 from halflife.store.trace import Space, Status
-from halflife.store.vectors import Approximate, ExactVectors, Floats, Growing
+from halflife.store.vectors import Approximate, ExactVectors, Floats, Growing, centre
 
 _BLOCK = 256
 _NUMBERS = ("at", "last_used", *STATE, "importance")
@@ -66,6 +67,9 @@ class WorkingSet:
         self.slot_of: dict[int, int] = {}
         self._ascending = True  # numbers rise with slots, until a trace gets a new version
         self._sessions: list[str | None] = []
+        self.roles: dict[str, int] = {}  # who spoke, and the code of each
+        self._role = Growing(np.int64)
+        self._content = Growing(np.int64)
         self._neighbours: NDArray[np.int64] | None = None
         self._links: tuple[Ints, Ints, Array] | None = None
 
@@ -135,7 +139,11 @@ class WorkingSet:
         self._ceiling.extend(np.full(len(ns), np.inf))
         self.slot_of.update(zip(ns.tolist(), slots.tolist(), strict=True))
         self._sessions += [s for s, new in zip(feed.session, fresh, strict=True) if new]
-        self.text.add(slots, [np.frombuffer(terms, dtype=np.uint32) for terms in feed.terms])
+        codes = [self.roles.setdefault(r, len(self.roles)) if r else -1 for r in feed.role]
+        self._role.extend(np.array(codes, dtype=np.int64)[fresh])
+        docs = [np.frombuffer(terms, dtype=np.uint32) for terms in feed.terms]
+        self._content.extend(content_words(docs))
+        self.text.add(slots, docs)
         if self.dim:
             self.vectors.add(slots, blobs)
         self._neighbours = self._links = None
@@ -166,6 +174,16 @@ class WorkingSet:
     def covered(self) -> NDArray[np.bool_]:
         """The slots whose vectors are in the approximate index only."""
         return cast("NDArray[np.bool_]", self._covered.array)
+
+    @property
+    def role(self) -> Ints:
+        """Who spoke, as a code of `roles`; -1 for nobody in particular."""
+        return cast(Ints, self._role.array)
+
+    @property
+    def content(self) -> Ints:
+        """How many different words each text has, stop words left out."""
+        return cast(Ints, self._content.array)
 
     def column(self, name: str) -> Array:
         """A column of numbers, one a slot."""
@@ -279,6 +297,14 @@ class WorkingSet:
         for row, slots in zip(scores, best, strict=True):
             order = slots[np.argsort(-row[slots], kind="stable")]
             yield order, row[order]
+
+    def centres(self, slots: Ints) -> Floats:
+        """The mean direction of the windows of a few slots [slots, dim]; zero for one without a vector."""
+        out = self.vectors.centres(slots)
+        behind = np.flatnonzero(self.covered[slots])
+        for i, windows in zip(behind.tolist(), self.windows(slots[behind]) if len(behind) else (), strict=True):
+            out[i] = centre(windows) if len(windows) else 0.0
+        return out
 
     def windows(self, slots: Ints) -> list[Floats]:
         """The stored vectors of a few slots."""
