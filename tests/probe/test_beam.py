@@ -107,6 +107,13 @@ def test_another_file_is_refused(write: Write, change: dict[str, Any], said: str
     assert "line 1" in str(caught.value)
 
 
+def test_a_line_ends_at_a_newline_and_nowhere_else(write: Write) -> None:
+    chat = line()
+    chat["messages"][0]["content"] = "one\u2028two\x85three"
+    [history] = beam.read(write("c.jsonl", chat))
+    assert history.items[0].text == "one\u2028two\x85three"
+
+
 def test_a_folder_without_chats_and_a_line_that_is_cut(write: Write, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"neither a chat\.json nor a \.jsonl"):
         list(beam.read(tmp_path))

@@ -10,12 +10,12 @@ import click
 
 from halflife.cli.options import common
 from halflife.cli.output import emit, note, progress, say, table
+from halflife.probe.benchmarks.datasets import NAMES
 
 if TYPE_CHECKING:
     from halflife.probe.benchmarks.history import History
     from halflife.probe.benchmarks.recall import Result
 
-DATA = ("locomo", "longmemeval", "beam", "memdaily", "generated")
 SYSTEMS = "halflife,bm25,dense,fusion,rrf"
 
 
@@ -31,7 +31,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--on", "name", type=click.Choice(DATA), required=True, help="Which benchmark.")
+@click.option("--on", "name", type=click.Choice(NAMES), required=True, help="Which benchmark.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="PATH",
               help="Its file or folder.  [default: looked for in the folder that HALFLIFE_DATA names]")  # fmt: skip
 @click.option("--systems", default=SYSTEMS, show_default=True, metavar="NAMES",
@@ -65,7 +65,7 @@ def recall(name: str, by_type: bool, out: Path | None, as_json: bool, **given: A
     Examples:
       halflife bench recall --on locomo --data locomo10.json
       halflife bench recall --on beam --data chats/100K --systems halflife,bm25 --by-type
-      halflife bench recall --on longmemeval --level session --part test --cache vectors.db --out result.json
+      halflife bench recall --on locomo --level session --part test --cache vectors.db --out result.json
       halflife bench recall --on locomo --systems halflife,mem0,chroma --k 10 --limit 2 --json
     """
     result = _measured(name, **given)

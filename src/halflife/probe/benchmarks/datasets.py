@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ class Dataset:
 
     Args:
         name: As the command line says it; its module and its folder in HALFLIFE_DATA are called the same.
-        files: What to look for in that folder, best first (glob patterns; `.` is the folder itself).
+        files: What to look for in HALFLIFE_DATA, best first (glob patterns).
         source: Where its authors publish it, and what to take from there.
     """
 
@@ -30,8 +30,8 @@ class Dataset:
 
     def read(self, path: Path) -> Iterator[History]:
         """Its histories. Raises `InvalidInput` if the file is something else."""
-        reader: Callable[[Path], Iterator[History]] = import_module(f"halflife.probe.benchmarks.{self.name}").read
-        return reader(path)
+        histories: Iterator[History] = import_module(f"halflife.probe.benchmarks.{self.name}").read(path)
+        return histories
 
     def find(self, path: str | Path | None = None) -> Path:
         """Where its data is: the path given, or the first of its files in HALFLIFE_DATA.
@@ -47,10 +47,7 @@ class Dataset:
         folder = os.environ.get(FOLDER)
         if folder:
             for pattern in self.files:
-                found = sorted((Path(folder) / self.name).glob(pattern)) if pattern != "." else []
-                if pattern == "." and (Path(folder) / self.name).is_dir():
-                    found = [Path(folder) / self.name]
-                if found:
+                if found := sorted(Path(folder).glob(pattern)):
                     return found[0]
             raise InvalidInput(f"{FOLDER} ({folder}) has no data of {self.name}.", self.advice())
         raise InvalidInput(f"It was not said where the data of {self.name} is.", self.advice())
@@ -65,28 +62,22 @@ DATASETS = {
     for dataset in (
         Dataset(
             "locomo",
-            ("locomo10.json*", "locomo*.json*"),
+            ("locomo/locomo10.json*", "locomo/locomo*.json*"),
             "data/locomo10.json from https://github.com/snap-research/locomo",
         ),
         Dataset(
-            "longmemeval",
-            ("longmemeval_s_cleaned.json*", "longmemeval_s*.json*", "."),
-            "longmemeval_s_cleaned.json from https://huggingface.co/datasets/xiaowu0162/longmemeval-cleaned",
-        ),
-        Dataset(
             "beam",
-            (".",),
+            ("beam",),
             "the folder chats/100K from https://github.com/mohammadtavakoli78/BEAM",
         ),
         Dataset(
             "memdaily",
-            ("memdaily.json*", "."),
+            ("memdaily/memdaily.json*", "memdaily"),
             "data_generation/final_dataset/memdaily.json from https://github.com/nuster1128/MemSim",
         ),
     )
 }
-GENERATED = "generated"  # made on the spot by `generate`, needs no data
-NAMES = (*DATASETS, GENERATED)
+NAMES = tuple(DATASETS)
 
 
 def load(name: str, path: str | Path | None = None) -> Iterator[History]:
