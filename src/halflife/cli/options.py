@@ -138,15 +138,14 @@ def open_memory(target: Target, *, create: bool = False, embeds: bool = True, re
 
 
 def known_space(memory: Memory, target: Target) -> None:
-    """Refuse a user or agent of whom nothing is known. Raises `UnknownSpace`, naming who is."""
+    """Refuse a user or agent of whom nothing is known. Raises `UnknownSpace`, which names nobody else."""
     from halflife.store.trace import Space
 
     space = Space.of(target.user, target.agent)
-    names = [str(known) for known, _ in memory.spaces()]
-    if str(space) not in names:
-        known = ", ".join(names[:5]) or "nobody yet"
+    if memory.engine.store.space_id(space) is None:
         raise UnknownSpace(
-            f"Nothing was ever remembered for {space}.", f"Known here: {known}. Choose with --user or --agent."
+            f"Nothing was ever remembered for {space}.",
+            "Choose with --user or --agent; halflife stats shows whose memories there are.",
         )
 
 
