@@ -42,7 +42,7 @@ Run = Callable[..., Outcome]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in ("HALFLIFE_DB", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("HALFLIFE_DB", "HALFLIFE_KEY", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HALFLIFE_EMBEDDER", "hash")
     return tmp_path

@@ -10,6 +10,7 @@ What is new is kept in FOLDER/TARGET/corpus; what broke, in FOLDER/TARGET/findin
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
 import subprocess
 import sys
@@ -33,6 +34,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.child:
         fuzz(given.child, given.seconds, given.folder, given.seed)
+    if importlib.util.find_spec("atheris") is None:
+        parser.error("Atheris is not installed: pip install 'halflife[fuzz]' (on Linux)")
     from tests.fuzz.targets import TARGETS
 
     names = [TOGETHER] if given.together else given.targets or list(TARGETS)
