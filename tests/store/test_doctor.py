@@ -682,6 +682,17 @@ def test_a_damaged_index_of_vectors_is_never_loaded(path):
         assert not place.exists()
 
 
+@pytest.mark.parametrize("change", [{"op": 5}, {"op": "x"}, {"op": None}, {"crc32": "1"}])
+def test_a_note_that_changed_is_not_believed(path, change):
+    with Memory(path, embedder="hash") as memory:
+        engine = memory.engine
+        place = engine.approximate_path(Space.of("anna"))
+        Approximate.build(256, np.arange(1, 5), np.eye(256, dtype=np.float32)[:4], 3, place).save(engine.identity())
+        note = place.with_suffix(".json")
+        note.write_text(json.dumps(json.loads(note.read_text()) | change))
+        assert Approximate.load(place, engine.identity()) is None
+
+
 def test_an_index_from_which_something_was_erased_is_still_sound(path):
     with Memory(path, embedder="hash") as memory:
         engine = memory.engine

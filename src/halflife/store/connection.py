@@ -165,7 +165,8 @@ class Database:
         self.set_meta(LOG_DAMAGE, str(count + int(self.meta(LOG_DAMAGE) or 0)))
         warnings.warn(
             f"The log of {self.path} is damaged: at least {count} of its last commits could not be read. If power was "
-            "cut, they were recalls or never acknowledged; otherwise memories are lost: restore a backup.",
+            "cut or the disk failed, they were recalls or never acknowledged; otherwise memories are lost: restore a "
+            "backup.",
             stacklevel=5,
         )
 

@@ -115,6 +115,16 @@ class Contents:
                     db.executemany("DELETE FROM change WHERE op = ? AND n = ?", lost)
             yield Finding("error", "older versions that cannot be read", len(lost), self.repair, self._again)
 
+    def payloads(self) -> Iterator[Finding]:
+        """Tensors that are no bytes."""
+        where = "typeof(data) <> 'blob'"
+        count = self.db.one(f"SELECT count(*) FROM payload WHERE {where}")
+        if count:
+            if self.repair:
+                with self.db.write() as db:
+                    db.execute(f"DELETE FROM payload WHERE {where}")
+            yield Finding("error", "tensors that are none", count, self.repair, self._again)
+
     def derived(self) -> Iterator[Finding]:
         """Words and digests that are not those of the text."""
         found = list(mismatched(self.store))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from halflife.errors import HalflifeError
+from halflife.errors import CorruptStore, HalflifeError, StoreError
 from halflife.store import history, leftovers
 from halflife.store.connection import MEMORY, Database
 from halflife.store.contents import Contents
@@ -119,6 +119,7 @@ class _Doctor:
             ("spaces", self._homeless), ("rows of no trace", self._orphans), ("erased traces", self._risen),
             ("operations", self._operations),
             ("seals", contents.seals), ("fields", contents.fields), ("metadata and versions", contents.readable),
+            ("tensors", contents.payloads),
             ("words and digests", contents.derived), ("vectors", contents.vectors), ("checksums", contents.sealed),
         ]  # fmt: skip
         for name, leftover in (
@@ -131,11 +132,18 @@ class _Doctor:
         for name, check in checks:
             try:
                 found = [finding for finding in check() if finding.level != "ok" or finding.count]
+            except StoreError as error:  # a full disk or a lock is no damage
+                found = [self._failed(name, error, isinstance(error, CorruptStore))]
             except (HalflifeError, sqlite3.Error, ValueError, TypeError, AttributeError) as error:
-                found = [Finding("error", f"{name} cannot be read ({error})", advice=self._salvage, unreadable=True)]
+                found = [self._failed(name, error, True)]
             if any(finding.unreadable and not finding.repaired for finding in found):
                 contents.repair = self.repair = False  # nothing is written to a file with damaged pages
             yield from found or [Finding("ok", name)]
+
+    def _failed(self, name: str, error: Exception, damaged: bool) -> Finding:
+        if damaged:
+            return Finding("error", f"{name} cannot be read ({error})", advice=self._salvage, unreadable=True)
+        return Finding("warning", f"{name} could not be checked ({error})")
 
     def _leftover(self, check: Callable[[SqliteStore, bool], Iterator[Finding]]) -> Iterator[Finding]:
         return check(self.store, self.repair)

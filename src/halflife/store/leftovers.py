@@ -16,7 +16,7 @@ from halflife.store.connection import LOG_DAMAGE, MEMORY
 from halflife.store.diagnosis import Finding, Level
 from halflife.store.files import reading
 from halflife.store.sqlite import SqliteStore
-from halflife.store.vectors import checksum, stored_bytes
+from halflife.store.vectors import stored_bytes, undamaged
 
 LARGE_LOG = 64 << 20  # bytes of write-ahead log that some checkpoint should have emptied
 
@@ -62,7 +62,7 @@ def _belongs(store: SqliteStore, path: Path) -> bool:
         return False
     if embedder is None or identity != f"{store.db.meta('store')}|{embedder[0]}|{embedder[1]}":
         return False
-    if op > store.last_op() or size != index.stat().st_size or meta.get("crc32") != checksum(index):
+    if op > store.last_op() or size != index.stat().st_size or not undamaged(index):
         return False
     if store.db.one("SELECT 1 FROM space WHERE id = ?", space) is None:
         return False
@@ -153,5 +153,5 @@ def _lost_commits(store: SqliteStore, repair: bool) -> Iterator[Finding]:
             db.execute("DELETE FROM meta WHERE key = ?", (LOG_DAMAGE,))
     yield Finding(
         "warning", "last commits of the log that could not be read, and are lost", lost, False,
-        "after a power cut they were recalls or never acknowledged; otherwise restore a backup",
+        "after a power cut or a failing disk they were recalls or never acknowledged; otherwise restore a backup",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -97,7 +97,6 @@ class ExactVectors:
             out[..., self.slots] = np.maximum(similarity, 0.0)
         return out
 
-
     def centres(self, slots: Ints) -> Floats:
         """The mean direction of the windows of some slots [slots, dim]; zero for one without a vector."""
         out = np.zeros((len(slots), self.dim), dtype=np.float32)
@@ -156,12 +155,13 @@ class Approximate:
             meta = json.loads(path.with_suffix(".json").read_text())
             if meta["identity"] != identity or path.stat().st_size != meta["bytes"]:
                 return None
-            if meta["crc32"] != checksum(path):  # a damaged index can crash the process that reads it
+            if not undamaged(path):  # a damaged index can crash the process that reads it
                 return None
+            op = int(meta["op"])
             index = Index.restore(str(path), view=False)
-        except (OSError, ValueError, KeyError, RuntimeError):
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError):
             return None
-        return None if index is None else cls(index, int(meta["op"]), path)
+        return None if index is None else cls(index, op, path)
 
     def save(self, identity: str = "") -> None:
         """Write the index, then what it covers; a reader sees the old one or the new one."""
@@ -171,7 +171,8 @@ class Approximate:
         draft = self.path.with_suffix(f".{os.getpid()}.tmp")
         private.make_file(draft)
         self.index.save(str(draft))
-        meta = {"identity": identity, "op": self.op, "bytes": draft.stat().st_size, "crc32": checksum(draft)}
+        meta = {"identity": identity, "op": self.op, "bytes": draft.stat().st_size}
+        meta["crc32"] = checksum(draft, meta)
         note = self.path.with_suffix(".json")
         note.unlink(missing_ok=True)
         os.replace(draft, self.path)
@@ -200,9 +201,9 @@ class Approximate:
         return len(self.index)
 
 
-def checksum(path: Path) -> int:
-    """The CRC-32 of a file."""
-    total = 0
+def checksum(path: Path, meta: Mapping[str, Any]) -> int:
+    """The CRC-32 of an index file and of what its note says of it."""
+    total = crc32(f"{meta['identity']}|{meta['op']}|{meta['bytes']}".encode())
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             total = crc32(block, total)
@@ -210,9 +211,10 @@ def checksum(path: Path) -> int:
 
 
 def undamaged(path: Path) -> bool:
-    """Whether an index file is as it was saved."""
+    """Whether an index file and its note are as they were saved."""
     try:
-        return bool(json.loads(path.with_suffix(".json").read_text())["crc32"] == checksum(path))
+        meta = json.loads(path.with_suffix(".json").read_text())
+        return bool(meta["crc32"] == checksum(path, meta))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -221,7 +223,8 @@ def renote(path: Path) -> None:
     """Take note of an index file that was changed in place; without its note it counts as damaged."""
     note, draft = path.with_suffix(".json"), path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        draft.write_text(json.dumps(json.loads(note.read_text()) | {"crc32": checksum(path)}))
+        meta = json.loads(note.read_text())
+        draft.write_text(json.dumps(meta | {"crc32": checksum(path, meta)}))
         os.replace(draft, note)
     except FileNotFoundError:  # another process is replacing the index
         draft.unlink(missing_ok=True)
