@@ -46,6 +46,7 @@ def random_drafts(rng: np.random.Generator, count: int, start: int = 0, windows:
             float(rng.integers(0, 300)) * DAY,
             near(rng, int(rng.integers(1, windows + 1))) if rng.random() < 0.9 else None,
             session_id=str(rng.choice(["s1", "s2", "s3"])) if rng.random() < 0.7 else None,
+            role=str(rng.choice(["user", "Anna"])) if rng.random() < 0.7 else None,
             importance=float(rng.choice([0.0, 0.5, 0.5, 1.0])),
             metadata={"i": start + i},
             state=State(float(rng.choice([0.5, 10, 300])) * DAY, 5.0, float(rng.integers(1, 6))),
@@ -96,6 +97,7 @@ def random_question(rng: np.random.Generator, work: WorkingSet) -> tuple[Questio
         query_ids(words) if rng.random() < 0.8 else None,
         (float(bounds[0]), float(bounds[1])) if rng.random() < 0.2 else None,
         allowed,
+        tuple(code for code in work.roles.values() if rng.random() < 0.4),
     )
     return question, float(rng.integers(-10, 1000)) * DAY, int(rng.choice([1, 2, 5, 20, 200]))
 
@@ -242,11 +244,10 @@ def test_parts_add_up(memory: Memory) -> None:
     for hit in hits:
         why = hit.explain()
         assert sum(why.parts.values()) == pytest.approx(why.relevance)
-        assert why.relevance * why.retention**why.fading * why.importance == pytest.approx(why.score)
+        assert why.relevance * why.substance * why.retention**why.fading * why.importance == pytest.approx(why.score)
         assert 0 < why.retention <= 1
         assert f"{why.score:.3f}" in str(why)
     assert hits[0].explain().parts["time"] > 0
-    assert any(hit.explain().parts["neighbour"] > 0 for hit in hits)
 
 
 def test_scores_fall(memory: Memory) -> None:
@@ -269,7 +270,7 @@ def test_any_script_is_found_by_its_words(open_memory: Callable[..., Memory], qu
 def test_a_word_finds_what_lies_far_away_in_meaning(open_memory: Callable[..., Memory]) -> None:
     def embed(texts: Sequence[str]) -> np.ndarray:
         return np.array(
-            [[-1.0, 0.0] if "4711" in text else [0.6, 0.8] if "fine" in text else [1.0, 0] for text in texts]
+            [[-1.0, 0.0] if "4711" in text else [0.28, 0.96] if "fine" in text else [1.0, 0] for text in texts]
         )
 
     memory = open_memory(embedder=embed)

@@ -32,6 +32,7 @@ from halflife.store.text import query_ids
 from halflife.store.timerange import time_range
 from halflife.store.trace import Space, Status
 from halflife.store.vectors import Approximate, Floats
+from halflife.store.voice import asked_of
 from halflife.store.working_set import WorkingSet, allowed_slots
 
 APPROXIMATE_FROM = 10_000  # vectors in a space from which HNSW beats the exact product (benchmarks/engine.py)
@@ -192,15 +193,18 @@ class Engine:
         now = self.clock() if now is None else now
         if self.store.space_id(space) is None:
             return []
-        if vector is None and query is not None:
-            vector = self.embedder.embed([query])[0]
+        with self._lock:
+            asked = asked_of(query, self.working_set(space, statuses).roles) if query is not None else None
+        if vector is None and asked is not None:
+            vector = self.embedder.embed([asked.spoken])[0]
         with self._lock:
             work = self.working_set(space, statuses)
             question = Question(
                 vector=vector if work.dim else None,
-                terms=query_ids(query) if query else None,
+                terms=query_ids(asked.words) if asked else None,
                 period=self._period(query, now),
                 allowed=None if where.empty else allowed_slots(work, self.store.match(space, where)),
+                voices=tuple(work.roles[voice] for voice in asked.voices) if asked else (),
             )
             found = rank(work, question, 2 * k + 8 if collapse else k, now, self.weights)
             return self._hits(work, found, k, collapse)
@@ -229,7 +233,7 @@ class Engine:
                 if len(hits) == k:
                     return hits
                 seen.setdefault(words, len(hits))
-                hits.append(Hit(trace, s.score, s.retention, s.parts, s.importance, self.weights.fading))
+                hits.append(Hit(trace, s.score, s.retention, s.parts, s.importance, self.weights.fading, s.substance))
             if len(hits) == k:
                 return hits
         return hits

@@ -15,7 +15,7 @@ PART_NAMES = {
     "semantic": "meaning",
     "keyword": "words",
     "time": "named time",
-    "neighbour": "next to a match",
+    "voice": "said by whom it asks about",
     "link": "linked to a match",
 }
 
@@ -24,11 +24,12 @@ PART_NAMES = {
 class Explanation:
     """How a score came about.
 
-    `sum(parts) == relevance`, and `relevance * retention ** fading * importance == score`.
+    `sum(parts) == relevance`, and `relevance * substance * retention ** fading * importance == score`.
     """
 
     parts: Mapping[str, float]
     relevance: float
+    substance: float
     retention: float
     fading: float
     importance: float
@@ -37,14 +38,14 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
-            "parts": dict(self.parts), "relevance": self.relevance, "retention": self.retention,
-            "fading": self.fading, "importance": self.importance, "score": self.score,
+            "parts": dict(self.parts), "relevance": self.relevance, "substance": self.substance,
+            "retention": self.retention, "fading": self.fading, "importance": self.importance, "score": self.score,
         }  # fmt: skip
 
     def __str__(self) -> str:
         parts = " + ".join(f"{PART_NAMES.get(k, k)} {v:.3f}" for k, v in self.parts.items() if v)
         return (
-            f"{self.score:.3f} = relevance {self.relevance:.3f} ({parts}) "
+            f"{self.score:.3f} = relevance {self.relevance:.3f} ({parts}) x substance {self.substance:.3f} "
             f"x retention {self.retention:.3f}^{self.fading:g} x importance {self.importance:.3f}"
         )
 
@@ -59,6 +60,7 @@ class Hit:
     _parts: Mapping[str, float] = field(repr=False)
     _importance: float = field(repr=False)
     _fading: float = field(repr=False, default=1.0)
+    _substance: float = field(repr=False, default=1.0)
     also: tuple[str, ...] = ()
 
     @property
@@ -93,7 +95,8 @@ class Hit:
     def explain(self) -> Explanation:
         """What each part gave to the score."""
         return Explanation(
-            self._parts, sum(self._parts.values()), self.retention, self._fading, self._importance, self.score
+            self._parts, sum(self._parts.values()), self._substance, self.retention, self._fading, self._importance,
+            self.score,
         )
 
     def to_dict(self) -> dict[str, Any]:

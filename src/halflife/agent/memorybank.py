@@ -40,7 +40,7 @@ Reinforce: TypeAlias = Literal["all", "cited"]
 
 NAME = "memorybank"
 TOP_K = 6
-SIMILARITY_ALONE = Weights(keyword=0.0, time=0.0, neighbour=0.0, link=0.0, fading=0.0)
+SIMILARITY_ALONE = Weights.only(semantic=1.0)
 
 
 class MemoryBank:

@@ -20,7 +20,7 @@ from halflife.store.recall import Weights
 from halflife.store.trace import Space
 
 KS = (1, 3, 6)
-WORDS_ALONE = Weights(semantic=0.0, time=0.0, neighbour=0.0, link=0.0, fading=0.0)
+WORDS_ALONE = Weights.only(keyword=1.0)
 _DATE = re.compile(r"\b(April|May)\s+(\d{1,2})(?:st|nd|rd|th)\b")
 _MONTHS = {"April": 4, "May": 5}
 

@@ -5,12 +5,15 @@ The relevance of a trace to a query is a weighted sum of parts in [0, 1]:
     semantic    cosine of the nearest window of its text (negative counts as 0)
     keyword     BM25 over the highest score that any text could reach for this query
     time        1 if the query names a time and the trace lies in it
-    neighbour   relevance of the best anchor next to it in the same session
+    voice       1 if it was said by whom the query asks about
     link        relevance of the best anchor linked to it, times the link's weight
 
-where the *anchors* are the traces most relevant by the first three parts. Its score is
+times its substance: a text of few words counts a little less. The *anchors* are the traces most relevant by the
+first four parts. They, and what lies within two turns of them in the same session, are read in their context:
+their keyword part is that of the text with what is around it, and `context` is the share of their semantic part
+that is (see `context.py`). The score of a trace is
 
-    relevance x retention(now) ** fading x (0.5 + 0.5 importance)
+    relevance x substance x retention(now) ** fading x (0.5 + 0.5 importance)
 
 `fading` says how much a ranking cares for what a law says is left: 1 takes retention as it is, 0 ignores it.
 Similarities of texts differ by a few percent, retentions by much more, so that it is small by default (measured
@@ -30,25 +33,39 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from halflife.store import context
 from halflife.store.bm25 import Terms
 from halflife.store.protocol import Ints
 from halflife.store.vectors import Floats
 from halflife.store.working_set import WorkingSet
 
-PARTS = ("semantic", "keyword", "time", "neighbour", "link")
+PARTS = ("semantic", "keyword", "time", "voice", "link")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each part counts, how many anchors spread to what is next to them, and how much fading counts."""
+    """What each part counts, and how the sum becomes a score.
+
+    `anchors`: how many traces spread to what is linked to them and are read in their context. `context`: the share
+    of meaning in that reading. `substance`: what a text of no words loses of its relevance. `fading`: the power of
+    retention. The defaults are measured, see docs/recall.md.
+    """
 
     semantic: float = 1.0
-    keyword: float = 1.5
-    time: float = 0.25
-    neighbour: float = 0.2
+    keyword: float = 0.9
+    time: float = 0.3
+    voice: float = 0.25
     link: float = 0.1
+    context: float = 0.5
+    substance: float = 0.3
     anchors: int = 32
-    fading: float = 0.2
+    fading: float = 0.1
+
+    @classmethod
+    def only(cls, **parts: float) -> Weights:
+        """Nothing but what is named: `Weights.only(semantic=1.0)` ranks by cosine alone."""
+        nothing = dict.fromkeys((*PARTS, "context", "substance", "anchors", "fading"), 0)
+        return cls(**(nothing | parts))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -56,40 +73,38 @@ class Question:
     """What is asked of a working set.
 
     `vector` [dim] of unit length; `terms` the ids of the query's words; `period` start and end in seconds;
-    `allowed` [slots] which may be found (None: all).
+    `allowed` [slots] which may be found (None: all); `voices` the codes of whom it asks about (`WorkingSet.roles`).
     """
 
     vector: Floats | None = None
     terms: Terms | None = None
     period: tuple[float, float] | None = None
     allowed: NDArray[np.bool_] | None = None
+    voices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A trace found, with what each part of its relevance gave (already weighted) and its two factors."""
+    """A trace found, with what each part of its relevance gave (already weighted) and its three factors."""
 
     slot: int
     score: float
     retention: float
     importance: float
+    substance: float
     parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class _Fetched:
-    """Candidates with the three first parts (weighted), and what no unseen trace can exceed."""
+    """Candidates with the four first parts (weighted), and what no unseen trace can exceed."""
 
     slots: Ints
-    parts: NDArray[np.float64]  # [3, candidates]
+    parts: NDArray[np.float64]  # [4, candidates]
     unseen: float
 
-    @property
-    def relevance(self) -> NDArray[np.float64]:
-        return np.asarray(self.parts.sum(axis=0))
 
-
-_NO_ANCHORS = _Fetched(np.zeros(0, dtype=np.int64), np.zeros((3, 0)), 0.0)
+_NO_ANCHORS = _Fetched(np.zeros(0, dtype=np.int64), np.zeros((4, 0)), 0.0)
 
 
 def _time(work: WorkingSet, question: Question, weights: Weights) -> NDArray[np.float64]:
@@ -101,25 +116,40 @@ def _time(work: WorkingSet, question: Question, weights: Weights) -> NDArray[np.
     return np.where((at >= start) & (at < end), weights.time, 0.0)
 
 
+def _voice(work: WorkingSet, question: Question, weights: Weights) -> NDArray[np.float64]:
+    """What it gives to each slot to be said by whom a question asks about."""
+    out = np.zeros(len(work))
+    for code in question.voices:
+        out[work.role == code] = weights.voice
+    return out
+
+
+def _substance(work: WorkingSet, question: Question, weights: Weights) -> NDArray[np.float64]:
+    """The factor of each slot's substance; a bare vector asks for none."""
+    return work.substance(weights.substance if question.terms is not None else 0.0)
+
+
 def _visible(work: WorkingSet, question: Question) -> NDArray[np.bool_]:
     return work.alive if question.allowed is None else work.alive & question.allowed
 
 
 class _Exact:
-    """The three first parts of every slot."""
+    """The four first parts of every slot."""
 
     floor = 0.0
 
     def __init__(self, work: WorkingSet, question: Question, weights: Weights) -> None:
         n = len(work)
-        self.parts = np.zeros((3, n))
+        self.parts = np.zeros((4, n))
         if question.vector is not None:
             self.parts[0] = weights.semantic * work.similarity(question.vector)
         if question.terms is not None and (top := work.text.upper_bound(question.terms)) > 0:
             self.parts[1] = (weights.keyword / top) * work.text.scores(question.terms, n)
         self.parts[2] = _time(work, question, weights)
+        self.parts[3] = _voice(work, question, weights)
         self.visible = _visible(work, question)
-        self.relevance = np.where(self.visible, self.parts.sum(axis=0), 0.0)
+        self.substance = _substance(work, question, weights)
+        self.relevance = np.where(self.visible, self.parts.sum(axis=0) * self.substance, 0.0)
         self._work, self._fading = work, weights.fading
 
     def anchors(self, count: int) -> _Fetched:
@@ -139,7 +169,7 @@ class _Exact:
             count *= 4
 
     def parts_of(self, slots: Ints) -> NDArray[np.float64]:
-        """The three first parts of these slots."""
+        """The four first parts of these slots."""
         return self.parts[:, slots]
 
     def _pick(self, slots: Ints, unseen: float) -> _Fetched:
@@ -162,27 +192,29 @@ class _Nearest:
         self.keyword: NDArray[np.floating] = np.zeros(len(work), dtype=np.float32)
         if question.terms is not None and (top := work.text.upper_bound(question.terms)) > 0:
             self.keyword = (weights.keyword / top) * work.text.scores(question.terms, len(work))
-        self.time = _time(work, question, weights)
+        self.given = _time(work, question, weights), _voice(work, question, weights)
+        self.substance = _substance(work, question, weights)
         self.visible = _visible(work, question)
         self.newer = work.vectors.scores(question.vector, len(work)) if len(work.vectors) else None
-        self.plain = question.terms is None and question.period is None and self.newer is None
+        self.plain = question.terms is None and question.period is None and not question.voices and self.newer is None
         self.floor = 0.0
         self._known: dict[int, float] = {}
         self._none = np.zeros((1, work.dim), dtype=np.float32)
         self._near: tuple[int, Ints, Floats, float] | None = None
 
     def anchors(self, count: int) -> _Fetched | None:
-        for fetched in self._grow(np.ones(1)):
-            best = _largest(fetched.relevance, count)
-            self.floor = float(fetched.relevance[best].min()) if len(best) == count else 0.0
+        for fetched in self._grow(self.substance):
+            relevance = fetched.parts.sum(axis=0) * self.substance[fetched.slots]
+            best = _largest(relevance, count)
+            self.floor = float(relevance[best].min()) if len(best) == count else 0.0
             if fetched.unseen <= self.floor:
-                best = best[fetched.relevance[best] > 0]
+                best = best[relevance[best] > 0]
                 return _Fetched(fetched.slots[best], fetched.parts[:, best], self.floor)
         return None
 
     def fetch(self, now: float) -> Iterator[_Fetched]:
         """More and more candidates. Between two of them the caller sets `floor`, the k-th score so far."""
-        return self._grow(self.work.ceiling(now, self.weights.fading))
+        return self._grow(self.work.ceiling(now, self.weights.fading) * self.substance)
 
     def _grow(self, weight: NDArray[np.float64]) -> Iterator[_Fetched]:
         count = self.first
@@ -230,15 +262,13 @@ class _Nearest:
         if self.newer is not None:
             own = ~self.work.covered
             similarity[own] = self.newer[own]
-        return self.weights.semantic * similarity + self.keyword + self.time
+        time, voice = self.given
+        return self.weights.semantic * similarity + self.keyword + time + voice
 
     def parts_of(self, slots: Ints) -> NDArray[np.float64]:
-        """The three first parts of these slots."""
-        parts = np.zeros((3, len(slots)))
-        parts[0] = self.weights.semantic * np.maximum(self._similarity(slots), 0.0)
-        parts[1] = self.keyword[slots]
-        parts[2] = self.time[slots]
-        return parts
+        """The four first parts of these slots."""
+        similarity = self.weights.semantic * np.maximum(self._similarity(slots), 0.0)
+        return np.stack([similarity, self.keyword[slots], *(given[slots] for given in self.given)])
 
     def _similarity(self, slots: Ints) -> NDArray[np.float64]:
         out = np.array([self._known.get(slot, np.nan) for slot in slots.tolist()])
@@ -274,13 +304,15 @@ def _search(
     work: WorkingSet, source: _Exact | _Nearest, question: Question, k: int, now: float, weights: Weights
 ) -> list[Scored] | None:
     """Fetch until nothing unseen can enter the top k; None if the source ends before."""
-    anchors = source.anchors(weights.anchors) if question.terms is not None else _NO_ANCHORS
-    if anchors is None:
-        return None
-    spread = _spread(work, anchors, question, weights)
+    reached = _NOBODY
+    if question.terms is not None and weights.anchors:
+        anchors = source.anchors(weights.anchors)
+        if anchors is None:
+            return None
+        reached = _reach(work, source, anchors, question, weights)
     for fetched in source.fetch(now):
-        slots, parts = _with_spread(work, source, fetched, spread)
-        best = _scored(work, slots, parts, k, now, weights)
+        slots, parts = _with(reached, fetched)
+        best = _scored(work, slots, parts, source.substance, k, now, weights)
         full = len(best) == k
         source.floor = best[-1].score if full else 0.0
         if (full and source.floor >= fetched.unseen) or fetched.unseen <= 0:
@@ -289,69 +321,105 @@ def _search(
 
 
 def _scored(
-    work: WorkingSet, slots: Ints, parts: NDArray[np.float64], k: int, now: float, weights: Weights
+    work: WorkingSet,
+    slots: Ints,
+    parts: NDArray[np.float64],
+    substance: NDArray[np.float64],
+    k: int,
+    now: float,
+    weights: Weights,
 ) -> list[Scored]:
     """The k best of some traces, from the five parts of their relevance; what scores nothing is left out."""
     retention, importance = work.weight(slots, now)
-    score = parts.sum(axis=0) * retention**weights.fading * importance
+    share = substance[slots]
+    score = parts.sum(axis=0) * share * retention**weights.fading * importance
     order = np.lexsort((-work.n[slots], -score))[:k]
     return [
-        Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]),
+        Scored(int(slots[i]), float(score[i]), float(retention[i]), float(importance[i]), float(share[i]),
                dict(zip(PARTS, parts[:, i].tolist(), strict=True)))
         for i in order if score[i] > 0
     ]  # fmt: skip
 
 
-def _spread(
-    work: WorkingSet, anchors: _Fetched, question: Question, weights: Weights
-) -> dict[int, tuple[float, float]]:
-    """What anchors give to what is next to them: slot -> (neighbour, link). A bare vector has no anchors."""
-    out: dict[int, tuple[float, float]] = {}
-    if not len(anchors.slots):
-        return out
-    relevance = dict(zip(anchors.slots.tolist(), anchors.relevance.tolist(), strict=True))
-    if weights.neighbour:
-        sides = work.neighbours()[:, anchors.slots]
-        for slot, *beside in zip(anchors.slots.tolist(), *sides.tolist(), strict=True):
-            for other in beside:
-                if other >= 0:
-                    near, link = out.get(other, (0.0, 0.0))
-                    out[other] = (max(near, weights.neighbour * relevance[slot]), link)
+@dataclass
+class _Reached:
+    """Traces that anchors reach, ascending, with all five parts."""
+
+    slots: Ints
+    parts: NDArray[np.float64]  # [5, reached]
+
+
+_NOBODY = _Reached(np.zeros(0, dtype=np.int64), np.zeros((5, 0)))
+
+
+def _reach(
+    work: WorkingSet, source: _Exact | _Nearest, anchors: _Fetched, question: Question, weights: Weights
+) -> _Reached:
+    """Read the anchors and what lies near them in their context, and follow the links of the anchors."""
+    near = np.unique(np.concatenate([anchors.slots, context.around(work, anchors.slots).ravel()]))
+    linked = _linked(work, source, anchors, weights)
+    slots = np.union1d(near, np.array(list(linked), dtype=np.int64))
+    slots = slots[slots >= 0]
+    slots = slots[source.visible[slots]]
+    parts = np.concatenate([source.parts_of(slots), np.zeros((1, len(slots)))])
+    _read_in_context(work, slots, np.isin(slots, near), parts, question, weights)
+    parts[4] = [linked.get(slot, 0.0) for slot in slots.tolist()]
+    return _Reached(slots, parts)
+
+
+def _read_in_context(
+    work: WorkingSet,
+    slots: Ints,
+    near: NDArray[np.bool_],
+    parts: NDArray[np.float64],
+    question: Question,
+    weights: Weights,
+) -> None:
+    """Put the parts `semantic` and `keyword` of what is near an anchor, and has neighbours, as read with them."""
+    beside = context.around(work, slots)
+    some = np.flatnonzero(near & (beside >= 0).any(axis=0))
+    if not len(some):
+        return
+    assert question.terms is not None
+    if weights.keyword and (top := work.text.upper_bound(question.terms)) > 0:
+        parts[1, some] = (weights.keyword / top) * context.words(work, question.terms, slots[some], beside[:, some])
+    if weights.semantic and weights.context and question.vector is not None:
+        read = weights.semantic * context.meaning(work, question.vector, slots[some], beside[:, some])
+        parts[0, some] += weights.context * (read - parts[0, some])
+
+
+def _linked(work: WorkingSet, source: _Exact | _Nearest, anchors: _Fetched, weights: Weights) -> dict[int, float]:
+    """What anchors give to the slots that they are linked to."""
+    out: dict[int, float] = {}
     if weights.link:
+        relevance = anchors.parts.sum(axis=0) * source.substance[anchors.slots]
+        by_slot = dict(zip(anchors.slots.tolist(), relevance.tolist(), strict=True))
         for slot, other, strength in work.linked(anchors.slots):
-            near, link = out.get(other, (0.0, 0.0))
-            out[other] = (near, max(link, weights.link * strength * relevance[slot]))
-    if question.allowed is not None:
-        out = {slot: value for slot, value in out.items() if question.allowed[slot]}
+            out[other] = max(out.get(other, 0.0), weights.link * strength * by_slot[slot])
     return out
 
 
-def _with_spread(
-    work: WorkingSet, source: _Exact | _Nearest, fetched: _Fetched, spread: dict[int, tuple[float, float]]
-) -> tuple[Ints, NDArray[np.float64]]:
+def _with(reached: _Reached, fetched: _Fetched) -> tuple[Ints, NDArray[np.float64]]:
     """All five parts of the fetched candidates and of what the anchors reach."""
-    slots, base = fetched.slots, fetched.parts
-    reached = np.array(sorted(spread.keys() - set(slots.tolist())), dtype=np.int64)
-    if len(reached):
-        reached = reached[work.alive[reached]]
-        slots = np.concatenate([slots, reached])
-        base = np.concatenate([base, source.parts_of(reached)], axis=1)
-    extra = np.array([spread.get(slot, (0.0, 0.0)) for slot in slots.tolist()]).reshape(-1, 2).T
-    return slots, np.concatenate([base, extra])
+    others = ~np.isin(fetched.slots, reached.slots)
+    plain = np.concatenate([fetched.parts[:, others], np.zeros((1, int(others.sum())))])
+    return np.concatenate([fetched.slots[others], reached.slots]), np.concatenate([plain, reached.parts], axis=1)
 
 
 def brute_force(
     work: WorkingSet, question: Question, k: int, now: float, weights: Weights | None = None
 ) -> list[Scored]:
-    """The definition: score every trace, sort, take k."""
+    """The same by scoring every trace: the definition that `rank` is tested against."""
     weights = weights or Weights()
-    exact = _Exact(work, question, weights)
-    anchors = exact.anchors(weights.anchors) if question.terms is not None else _NO_ANCHORS
-    spread = _spread(work, anchors, question, weights)
-    slots = np.flatnonzero(exact.visible)
-    extra = np.array([spread.get(slot, (0.0, 0.0)) for slot in slots.tolist()]).reshape(-1, 2).T
-    parts = np.concatenate([exact.parts[:, slots], extra])
-    return _scored(work, slots, parts, k, now, weights)
+    if k <= 0 or not len(work):
+        return []
+    source = _Exact(work, question, weights)
+    everything = _Fetched(np.flatnonzero(source.visible), source.parts[:, source.visible], 0.0)
+    reached = _NOBODY
+    if question.terms is not None and weights.anchors:
+        reached = _reach(work, source, source.anchors(weights.anchors), question, weights)
+    slots, parts = _with(reached, everything)
+    return _scored(work, slots, parts, source.substance, k, now, weights)
 
 
 def _largest(values: NDArray[np.float64], count: int) -> Ints:

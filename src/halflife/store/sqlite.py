@@ -474,7 +474,8 @@ class SqliteStore:
             allowed = ",".join(f"'{status}'" for status in statuses)
             where = "space = ? AND changed > ?"
             rows = db.execute(
-                f"SELECT {', '.join(_FEED)}, session_id, role, status IN ({allowed}) FROM trace WHERE {where} ORDER BY n",
+                f"SELECT {', '.join(_FEED)}, session_id, role, status IN ({allowed}) FROM trace "
+                f"WHERE {where} ORDER BY n",
                 (space_id, after),
             ).fetchall()
             content = db.execute(

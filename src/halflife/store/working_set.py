@@ -21,6 +21,7 @@ from halflife.store.text import content_words
 from halflife.store.trace import Space, Status
 from halflife.store.vectors import Approximate, ExactVectors, Floats, Growing, centre
 
+SUBSTANTIAL = 16  # different content words from which a text says enough to be what was asked for
 _BLOCK = 256
 _NUMBERS = ("at", "last_used", *STATE, "importance")
 
@@ -70,6 +71,7 @@ class WorkingSet:
         self.roles: dict[str, int] = {}  # who spoke, and the code of each
         self._role = Growing(np.int64)
         self._content = Growing(np.int64)
+        self._substance: tuple[float, Array] | None = None
         self._neighbours: NDArray[np.int64] | None = None
         self._links: tuple[Ints, Ints, Array] | None = None
 
@@ -180,10 +182,16 @@ class WorkingSet:
         """Who spoke, as a code of `roles`; -1 for nobody in particular."""
         return cast(Ints, self._role.array)
 
-    @property
-    def content(self) -> Ints:
-        """How many different words each text has, stop words left out."""
-        return cast(Ints, self._content.array)
+    def substance(self, weight: float) -> Array:
+        """A factor in [1 - weight, 1] for each slot: how much its text says, by its different content words.
+
+        From `SUBSTANTIAL` words on it is 1; so it is where there is no text.
+        """
+        if self._substance is None or self._substance[0] != weight or len(self._substance[1]) != len(self):
+            content = cast(Ints, self._content.array)
+            lost = weight * (1.0 - np.minimum(content, SUBSTANTIAL) / SUBSTANTIAL)
+            self._substance = weight, np.where(content > 0, 1.0 - lost, 1.0)
+        return self._substance[1]
 
     def column(self, name: str) -> Array:
         """A column of numbers, one a slot."""

@@ -84,9 +84,9 @@ class Halflife:
 
 
 def _as_memory(item: Item) -> dict[str, Any]:
-    """An item as `Memory.add_many` takes it."""
-    metadata = {"speaker": item.speaker} if item.speaker else None
-    return {"text": item.text, "at": item.at, "session_id": item.session, "metadata": metadata}
+    """An item as `Memory.add_many` takes it: the speaker in `role`, and so not before the text."""
+    text = item.text.removeprefix(f"{item.speaker}: ") if item.speaker else item.text
+    return {"text": text, "at": item.at, "session_id": item.session, "role": item.speaker}
 
 
 class Scorer(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from halflife.errors import InvalidInput
 from halflife.llm.embedder import Embedder
@@ -13,13 +12,21 @@ from halflife.probe.benchmarks.retrievers import BM25, Dense, Fusion, Halflife, 
 
 OWN = ("halflife", "bm25", "dense", "fusion", "rrf")
 PEERS = ("mem0", "chroma", "langgraph", "mempalace")
-PARTS = {  # what each part of Halflife's score gives: from one part to all but links
+_TWO = {"semantic": 1.0, "keyword": 0.9}
+_READ = {**_TWO, "context": 0.5, "anchors": 32}
+_HEARD = {**_READ, "voice": 0.25}
+_TIMED = {**_HEARD, "time": 0.3}
+PARTS: dict[
+    str, dict[str, float]
+] = {  # what each part of Halflife's score gives: from one part to all but links and fading
     "halflife:meaning": {"semantic": 1.0},
     "halflife:meaning*fading": {"semantic": 1.0, "fading": 1.0},
     "halflife:words": {"keyword": 1.0},
-    "halflife:meaning+words": {"semantic": 1.0, "keyword": 1.5},
-    "halflife:+neighbours": {"semantic": 1.0, "keyword": 1.5, "neighbour": 0.2},
-    "halflife:+time": {"semantic": 1.0, "keyword": 1.5, "neighbour": 0.2, "time": 0.25},
+    "halflife:meaning+words": _TWO,
+    "halflife:+context": _READ,
+    "halflife:+voice": _HEARD,
+    "halflife:+time": _TIMED,
+    "halflife:+substance": {**_TIMED, "substance": 0.3},
 }
 NAMES = (*OWN, *PEERS, *PARTS)
 
@@ -71,8 +78,7 @@ def _part(name: str, embedder: Embedder) -> Halflife:
     """Halflife with some of the parts of its score."""
     from halflife.store.recall import Weights
 
-    nothing = Weights(semantic=0.0, keyword=0.0, time=0.0, neighbour=0.0, link=0.0, fading=0.0)
-    system = Halflife(embedder, weights=replace(nothing, **PARTS[name]))  # type: ignore[arg-type]
+    system = Halflife(embedder, weights=Weights.only(**PARTS[name]))
     system.name = name
     return system
 
