@@ -51,6 +51,7 @@ FOUND = {
     "a part of a message that is null": ("formats", b'{"role": "user", "content": [{"text": null}]}'),
     "evidence that is a number": ("locomo", TARGETS["locomo"].seeds[0].replace(b'["D1:1"]', b"1")),
     "a list of questions that is none": ("memdaily", b'[{"message_list": [], "question_list": true}]'),
+    "a time of minus zero": ("imports", b'{"role": "user", "content": "I like tea.", "timestamp": -0.0}'),
     "a damaged compressed file": ("gzip", TARGETS["gzip"].seeds[0][:40] + b"\0" + TARGETS["gzip"].seeds[0][41:]),
 }
 

@@ -36,7 +36,8 @@ def of_trace(n: int, space: str, sealed: Sequence[Any]) -> int:
     n: its number. space: the name of its space. sealed: its columns, in the order of `SEALED`.
     """
     id, kind, text, at, start, end, recorded, agent, session, role, metadata, importance, layer, system = sealed
-    numbers = "\0".join(["" if x is None else repr(float(x)) for x in (at, start, end, recorded, importance)])
+    moments = (at, start, end, recorded, importance)
+    numbers = "\0".join(["" if x is None else repr(float(x) + 0.0) for x in moments])  # SQLite keeps -0.0 as 0.0
     names = f"{agent}\0{session}\0{role}\0{metadata}\0{layer}\0{system}"
     return crc32(f"{n}\0{space}\0{id}\0{kind}\0{text}\0{numbers}\0{names}".encode())
 
