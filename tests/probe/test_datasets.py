@@ -44,5 +44,5 @@ def test_data_that_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(InvalidInput, match="There are locomo, beam, memdaily"):
+    with pytest.raises(InvalidInput, match="There are locomo, longmemeval, beam, memdaily"):
         datasets.load("triviaqa")

@@ -52,7 +52,7 @@ class Weights:
     """
 
     semantic: float = 1.0
-    keyword: float = 0.9
+    keyword: float = 1.1
     time: float = 0.3
     voice: float = 0.25
     link: float = 0.1

@@ -66,6 +66,11 @@ DATASETS = {
             "data/locomo10.json from https://github.com/snap-research/locomo",
         ),
         Dataset(
+            "longmemeval",
+            ("longmemeval/longmemeval_s*.json*", "longmemeval"),
+            "longmemeval_s_cleaned.json from https://huggingface.co/datasets/xiaowu0162/longmemeval-cleaned",
+        ),
+        Dataset(
             "beam",
             ("beam",),
             "the folder chats/100K from https://github.com/mohammadtavakoli78/BEAM",

@@ -1,7 +1,8 @@
-"""Reading the files that benchmarks are published as: JSON, JSON lines, plain or compressed by gzip."""
+"""Reading the files that benchmarks are published as: JSON, JSON lines, plain or compressed by gzip or bzip2."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,11 @@ from typing import Any, NoReturn
 from halflife.errors import InvalidInput
 from halflife.store.plain import loads
 
+_UNPACK = {".gz": gzip.decompress, ".bz2": bz2.decompress}
+
 
 def read_text(path: str | Path) -> str:
-    """A UTF-8 text file, unpacked if its name ends in .gz.
+    """A UTF-8 text file, unpacked if its name ends in .gz or .bz2.
 
     Errors
     ------
@@ -22,11 +25,11 @@ def read_text(path: str | Path) -> str:
     path = Path(path)
     try:
         data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        return _UNPACK.get(path.suffix, bytes)(data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start}).") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InvalidInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def read_json(path: str | Path) -> Any:

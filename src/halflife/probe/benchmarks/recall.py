@@ -2,7 +2,8 @@
 
 Measures, each a mean over the questions that have evidence: *recall@k*, the share of a question's evidence among the
 first k results; *any@k* and *all@k*, whether some or all of it is there (a published "R@5" is nearly always *any*);
-*NDCG@k*, with a gain of one for evidence and a discount of log2(rank + 1). At the level of sessions, turns are ranked
+*NDCG@k*, with a gain of one for evidence and a discount of log2(rank + 1). LongMemEval's own NDCG, whose first two
+ranks count the same, is in the JSON as `ndcg_longmemeval`. At the level of sessions, turns are ranked
 and read as their sessions, each counted where its first turn stands.
 """
 
@@ -220,16 +221,18 @@ def measures(ranking: Sequence[str], gold: Collection[str], k: int) -> dict[str,
     k: how many of the ranking are looked at.
 
     >>> {name: round(value, 3) for name, value in measures(["b", "a", "c"], {"a", "d"}, k=2).items()}
-    {'recall': 0.5, 'any': 1.0, 'all': 0.0, 'ndcg': 0.387}
+    {'recall': 0.5, 'any': 1.0, 'all': 0.0, 'ndcg': 0.387, 'ndcg_longmemeval': 0.5}
     """
     hits = np.array([id in gold for id in ranking[:k]], dtype=float)
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
+    flat = np.concatenate([[1.0], discounts[: k - 1]])
     found = float(hits.sum())
     return {
         "recall": found / len(gold),
         "any": float(found > 0),
         "all": float(found == len(gold)),
         "ndcg": float(hits @ discounts[: len(hits)] / discounts[: len(gold)].sum()),
+        "ndcg_longmemeval": float(hits @ flat[: len(hits)] / flat[: len(gold)].sum()),
     }
 
 

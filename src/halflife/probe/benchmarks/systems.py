@@ -12,7 +12,7 @@ from halflife.probe.benchmarks.retrievers import BM25, Dense, Fusion, Halflife, 
 
 OWN = ("halflife", "bm25", "dense", "fusion", "rrf")
 PEERS = ("mem0", "chroma", "langgraph", "mempalace")
-_TWO = {"semantic": 1.0, "keyword": 0.9}
+_TWO = {"semantic": 1.0, "keyword": 1.1}
 _READ = {**_TWO, "context": 0.5, "anchors": 32}
 _HEARD = {**_READ, "voice": 0.25}
 _TIMED = {**_HEARD, "time": 0.3}
