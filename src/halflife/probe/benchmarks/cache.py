@@ -46,7 +46,7 @@ class CachedEmbedder:
         self.hits = self.misses = 0
         try:
             self._db = sqlite3.connect(path, check_same_thread=False)
-            self._db.execute("CREATE TABLE IF NOT EXISTS vector (key BLOB PRIMARY KEY, data BLOB) WITHOUT ROWID")
+            self._db.execute("CREATE TABLE IF NOT EXISTS vector (key BLOB PRIMARY KEY, data BLOB)")
         except sqlite3.OperationalError as error:
             raise StoreError(
                 f"The cache {path} cannot be opened: {error}.", "Choose a file in a folder that exists."
