@@ -38,10 +38,12 @@ def test_nothing_but_errors_of_halflife_comes_out(name: str, data: st.DataObject
 
 DEEP = b"[" * 100_000
 
+EXPORT = TARGETS["imports"].seeds[0]
+
 # What fuzzing found, and what broke then.
 FOUND = {
     "nested too deeply to be read": ("formats", DEEP),
-    "nested too deeply, in an export": ("imports", TARGETS["imports"].seeds[0] + b"\n" + DEEP),
+    "nested too deeply, in an export": ("imports", EXPORT + b"\n" + DEEP),
     "a filter nested too deeply": ("queries", DEEP),
     "metadata nested too deeply": ("metadata", b"n:=" + DEEP),
     "metadata that can be read but not written": ("metadata", b"n:=" + b"[" * 900 + b"]" * 900),
@@ -51,6 +53,9 @@ FOUND = {
     "a part of a message that is null": ("formats", b'{"role": "user", "content": [{"text": null}]}'),
     "evidence that is a number": ("locomo", TARGETS["locomo"].seeds[0].replace(b'["D1:1"]', b"1")),
     "a list of questions that is none": ("memdaily", b'[{"message_list": [], "question_list": true}]'),
+    "a vector of another length": ("imports", EXPORT.replace(b'"vectors": "AAAA', b'"vectors": "AAQA')),
+    "a stability of nothing": ("imports", EXPORT.replace(b'"stability": ', b'"stability": -')),
+    "a negative count of uses": ("imports", EXPORT.replace(b'"uses": ', b'"uses": -')),
     "a time of minus zero": ("imports", b'{"role": "user", "content": "I like tea.", "timestamp": -0.0}'),
     "a damaged compressed file": ("gzip", TARGETS["gzip"].seeds[0][:40] + b"\0" + TARGETS["gzip"].seeds[0][41:]),
 }

@@ -5,8 +5,10 @@ The model is plain Python: what each trace says, who undid what, and brute force
 
 from __future__ import annotations
 
+import json
 import tempfile
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,10 @@ class Said:
 
 @dataclass
 class Done:
-    """An operation: what it changed, as it was before, and what it added."""
+    """An operation: what it changed, as it was before and after, and what it added."""
 
     before: dict[str, Said] = field(default_factory=dict)
+    after: dict[str, Said] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
     undone: bool = False
     undo_of: int | None = None
@@ -75,7 +78,19 @@ class MemoryModel(RuleBasedStateMachine):
         self.now += DAY / 10
 
     def note(self, done: Done) -> None:
+        """Remember the latest operation, whose effects the dictionary has already."""
+        done.after = {id: self.said[id] for id in done.before}
         self.done[self.memory.engine.store.last_op()] = done
+
+    def put_back(self, done: Done) -> dict[str, Said]:
+        """What would be said if an operation were taken back: fields that it did not change stay as they are."""
+        back = {}
+        for id, old in done.before.items():
+            if id in self.said:
+                changed = {f.name: getattr(old, f.name) for f in fields(Said)
+                           if getattr(old, f.name) != getattr(done.after[id], f.name)}  # fmt: skip
+                back[id] = replace(self.said[id], **changed)
+        return back
 
     def same(self, user: str, text: str, besides: str = "") -> str | None:
         for id, said in self.said.items():
@@ -120,8 +135,8 @@ class MemoryModel(RuleBasedStateMachine):
                 self.memory.update(id, text=text)
         else:
             self.memory.update(id, text=text)
-            self.note(Done({id: said}))
             self.said[id] = replace(said, text=text, version=said.version + 1)
+            self.note(Done({id: said}))
             self.versions[id].append(text)
 
     @rule(id=ids, metadata=METADATA)
@@ -131,8 +146,8 @@ class MemoryModel(RuleBasedStateMachine):
         if said is not None:
             trace = self.memory.update(id, metadata=metadata)
             assert trace.metadata == metadata
-            self.note(Done({id: said}))
             self.said[id] = replace(said, metadata=repr(trace.metadata), version=said.version + 1)
+            self.note(Done({id: said}))
 
     @rule(id=ids)
     def archive(self, id: str) -> None:
@@ -143,8 +158,8 @@ class MemoryModel(RuleBasedStateMachine):
                 self.memory.archive(id)
             return
         self.memory.archive(id)
-        self.note(Done({id: said}))
         self.said[id] = replace(said, status="archived")
+        self.note(Done({id: said}))
 
     @precondition(lambda self: self.done)
     @rule(data=st.data())
@@ -154,7 +169,7 @@ class MemoryModel(RuleBasedStateMachine):
         done = self.done[op]
         mine = {*done.before, *done.created} & self.said.keys()
         later = [d for o, d in self.done.items() if o > op and not d.undone and d.undo_of is None]
-        back = {id: old for id, old in done.before.items() if id in self.said}
+        back = self.put_back(done)
         clash = any(old.status != "retired" and self.same(old.user, old.text, id) for id, old in back.items())
         if done.undone or any(d.before.keys() & mine for d in later) or clash:
             with pytest.raises((NothingToUndo, InvalidInput)):
@@ -203,7 +218,7 @@ class MemoryModel(RuleBasedStateMachine):
             meant = self.memory.engine.weights.semantic * max(float(mine @ vector), 0.0)
             assert why.parts["semantic"] == pytest.approx(meant, abs=1e-5)
             assert hit.retention == pytest.approx(self.memory.retention(hit.trace))
-            assert hit.score == pytest.approx(why.relevance * why.retention**why.fading * why.importance)
+            assert hit.score == why.score
 
     @rule(user=USERS)
     def recall(self, user: str) -> None:
@@ -214,8 +229,8 @@ class MemoryModel(RuleBasedStateMachine):
     def sleep(self) -> None:
         """Sleep forgets nothing, changes no text, and can be taken back."""
         self.tick()
-        report = self.memory.consolidate(policy=Policy(archive_below=0.0, merge_at=2.0))
-        assert (report.merged, report.archived) == ([], [])
+        report = self.memory.consolidate(policy=Policy(archive_below=0.0, merge_at=2.0, promote_after=(10**6, 10**6)))
+        assert (report.merged, report.archived, report.promoted) == ([], [], [])
 
     @rule()
     def reopen(self) -> None:
@@ -230,7 +245,7 @@ class MemoryModel(RuleBasedStateMachine):
             other.import_lines(lines)
             assert stated(other) == self.said
             assert other.import_lines(lines).added == 0
-            assert list(other.export())[1:] == lines[1:]
+            assert sorted(_plain(other.export())) == sorted(_plain(lines))
 
     @rule()
     def backup(self) -> None:
@@ -256,12 +271,22 @@ class MemoryModel(RuleBasedStateMachine):
             assert undone or [*older, self.said[id].text] == self.versions[id]
 
     def teardown(self) -> None:
-        assert self.memory.doctor().healthy
+        found = self.memory.doctor()
         self.memory.close()
         self.folder.cleanup()
+        assert found.healthy, str(found)
 
 
 _NONE = Said("", "", status="retired")
+
+
+def _plain(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of an export after its header, in which the ends of a link may stand either way round."""
+    for line in list(lines)[1:]:
+        value = json.loads(line)
+        if "link" in value:
+            value["link"][:2] = sorted(value["link"][:2])
+        yield json.dumps(value, sort_keys=True)
 
 
 def stated(memory: Memory) -> dict[str, Said]:

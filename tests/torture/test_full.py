@@ -123,4 +123,4 @@ def test_a_quota(tmp_path: Path, tally: Tally) -> None:
 
 @pytest.mark.torture
 def test_many_quotas(tmp_path: Path, tally: Tally) -> None:
-    quota_rounds(tmp_path, tally, list(range(250_000, 6_000_000, 300_000)))
+    quota_rounds(tmp_path, tally, list(range(250_000, 2_500_000, 150_000)))

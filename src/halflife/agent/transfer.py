@@ -23,6 +23,7 @@ from halflife.agent.redact import Redactor, count, summary
 from halflife.decay.law import State
 from halflife.errors import HalflifeError, InvalidInput
 from halflife.store import restore
+from halflife.store.contents import UNIT
 from halflife.store.plain import loads
 from halflife.store.protocol import Why
 from halflife.store.restore import Record
@@ -299,6 +300,12 @@ class _Restoring:
         fields["importance"] = _number(value, "importance")
         fields["sources"] = tuple(fields["sources"])
         fields["state"] = State(**{name: _number(value["state"], name) for name in STATE})  # type: ignore[arg-type]
+        for name in STATE:
+            number = getattr(fields["state"], name)
+            if number < 0 or (name == "stability" and number == 0):
+                raise InvalidInput(
+                    f"{name} must be {'above' if name == 'stability' else 'at least'} 0, not {number!r}."
+                )
         if fields["status"] not in STATUSES:
             raise InvalidInput(f"the status {fields['status']!r} is none of {', '.join(STATUSES)}.")
         if type(fields["version"]) is not int or fields["version"] < 1:
@@ -308,9 +315,7 @@ class _Restoring:
                 raise InvalidInput(f"{name} must be a string, not {fields[name]!r}.")
         space = self.space or Space(_space_name(value["space"]))
         vectors = _bytes(value, "vectors") if self.reuse else None
-        array = None
-        if vectors is not None:
-            array = np.frombuffer(vectors, "<f4").reshape(-1, self.engine.embedder.dim).astype(np.float32)
+        array = None if vectors is None else _unit_rows(vectors, self.engine.embedder.dim)
         record = Record(Trace(space=space, **fields), array, _bytes(value, "payload"))
         return record if self.engine.redactor is None else self._redacted(record, self.engine.redactor)
 
@@ -389,6 +394,15 @@ def _number(value: Mapping[str, Any], name: str, optional: bool = False) -> floa
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
         raise InvalidInput(f"{name} must be a finite number, not {number!r}.")
     return float(number)
+
+
+def _unit_rows(data: bytes, dim: int) -> Floats:
+    """Vectors of an export, [windows, dim]. What has not length 1 is not what was exported."""
+    rows = np.frombuffer(data, "<f4").reshape(-1, dim).astype(np.float32)
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    if not bool((np.abs(lengths - 1.0) <= UNIT).all()):
+        raise InvalidInput("a vector has not length 1.", "Export it again, or with --no-vectors.")
+    return rows
 
 
 def _bytes(value: Mapping[str, Any], name: str) -> bytes | None:

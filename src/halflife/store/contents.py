@@ -24,7 +24,7 @@ from halflife.store.sqlite import SqliteStore
 from halflife.store.text import term_ids
 from halflife.store.trace import KINDS, STATUSES
 
-_UNIT = 1e-3  # how far from 1 the length of a vector may be
+UNIT = 1e-3  # how far from 1 the length of a vector may be
 _FINITE = "typeof({0}) = 'real' AND abs({0}) < 1e308"
 _BYTES = ("id", "kind", "text", "agent_id", "session_id", "role", "metadata", "layer", "system")
 
@@ -261,6 +261,6 @@ def _unit(data: bytes, dim: int) -> bytes | None:
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not (norms > 0).all():
         return None
-    if np.abs(norms - 1).max() <= _UNIT:
+    if np.abs(norms - 1).max() <= UNIT:
         return data
     return bytes((rows / norms).astype(np.float32).tobytes())

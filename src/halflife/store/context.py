@@ -28,7 +28,7 @@ _HALF, _OPEN = 40.0, 64.0  # words
 
 def around(work: WorkingSet, slots: Ints) -> Ints:
     """[4, slots]: two before, one before, one after, two after in the same session; -1 for none."""
-    before, after = np.concatenate([work.neighbours(), np.full((2, 1), -1)], axis=1)  # so that none of none is none
+    before, after = work.neighbours()
     return np.stack([before[before[slots]], before[slots], after[slots], after[after[slots]]])
 
 

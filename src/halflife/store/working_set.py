@@ -219,13 +219,16 @@ class WorkingSet:
         return ceiling
 
     def neighbours(self) -> NDArray[np.int64]:
-        """[2, slots]: the slot said before and the one said after in the same session, -1 for none."""
+        """[2, slots + 1]: the slot said before and the one said after in the same session, -1 for none.
+
+        The last column is that of no slot, so that indexing by -1 gives -1.
+        """
         if self._neighbours is None:
             self._neighbours = self._find_neighbours()
         return self._neighbours
 
     def _find_neighbours(self) -> NDArray[np.int64]:
-        out = np.full((2, len(self)), -1, dtype=np.int64)
+        out = np.full((2, len(self) + 1), -1, dtype=np.int64)
         code: dict[str, int] = {}
         sessions = np.array(
             [-1 if s is None else code.setdefault(s, len(code)) for s in self._sessions], dtype=np.int64
