@@ -53,7 +53,7 @@ FOUND = {
     "a part of a message that is null": ("formats", b'{"role": "user", "content": [{"text": null}]}'),
     "evidence that is a number": ("locomo", TARGETS["locomo"].seeds[0].replace(b'["D1:1"]', b"1")),
     "a list of questions that is none": ("memdaily", b'[{"message_list": [], "question_list": true}]'),
-    "a vector of another length": ("imports", EXPORT.replace(b'"vectors": "AAAA', b'"vectors": "AAQA')),
+    "a vector of another length": ("imports", EXPORT.replace(b'"vectors": "AAAAA', b'"vectors": "AAAAQ')),
     "a stability of nothing": ("imports", EXPORT.replace(b'"stability": ', b'"stability": -')),
     "a negative count of uses": ("imports", EXPORT.replace(b'"uses": ', b'"uses": -')),
     "a time of minus zero": ("imports", b'{"role": "user", "content": "I like tea.", "timestamp": -0.0}'),
