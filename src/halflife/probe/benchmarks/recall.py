@@ -19,6 +19,7 @@ import numpy as np
 
 from halflife.errors import InvalidInput
 from halflife.probe.benchmarks.history import History, Question, Retriever
+from halflife.probe.benchmarks.metrics import retrieval
 
 Level: TypeAlias = Literal["turn", "session"]
 Part: TypeAlias = Literal["tune", "test", "all"]
@@ -223,16 +224,14 @@ def measures(ranking: Sequence[str], gold: Collection[str], k: int) -> dict[str,
     >>> {name: round(value, 3) for name, value in measures(["b", "a", "c"], {"a", "d"}, k=2).items()}
     {'recall': 0.5, 'any': 1.0, 'all': 0.0, 'ndcg': 0.387, 'ndcg_longmemeval': 0.5}
     """
-    hits = np.array([id in gold for id in ranking[:k]], dtype=float)
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    flat = np.concatenate([[1.0], discounts[: k - 1]])
-    found = float(hits.sum())
+    usual = retrieval(ranking, gold, list(gold), k, "standard")
+    own = retrieval(ranking, gold, list(gold), k, "longmemeval")
     return {
-        "recall": found / len(gold),
-        "any": float(found > 0),
-        "all": float(found == len(gold)),
-        "ndcg": float(hits @ discounts[: len(hits)] / discounts[: len(gold)].sum()),
-        "ndcg_longmemeval": float(hits @ flat[: len(hits)] / flat[: len(gold)].sum()),
+        "recall": usual.recall,
+        "any": usual.recall_any,
+        "all": usual.recall_all,
+        "ndcg": usual.ndcg,
+        "ndcg_longmemeval": own.ndcg,
     }
 
 
