@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from halflife.agent.memory import Memory
 from halflife.cli.app import cli
 from halflife.decay import FSRS6
-from halflife.errors import CorruptStore, StoreError
+from halflife.errors import CorruptStore, NothingToUndo, StoreError
 from halflife.store import doctor
 from halflife.store.draft import Draft
 from halflife.store.files import reading
@@ -570,6 +570,18 @@ def test_salvage_refuses_what_it_cannot_do(large, tmp_path):
     with pytest.raises(CorruptStore, match="No memory"):
         salvage(rubbish, tmp_path / "new.db")
     assert not (tmp_path / "new.db").exists()
+
+
+def test_an_error_that_is_kept_holds_no_lock(tmp_path):
+    with Memory(tmp_path / "a.db", embedder="hash") as memory:
+        [added] = memory.add("one")
+        for text in ("two", "three"):
+            memory.update(added.id, text=text)
+        with pytest.raises(NothingToUndo) as kept:
+            memory.undo(1)
+        assert memory.forget(added.id).verified
+        assert all(finding.level == "ok" for finding in memory.doctor().findings)
+        assert kept.value.__traceback__ is not None
 
 
 # -- the log ----------------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def _check_nothing_later(db: sqlite3.Connection, op: int) -> None:
         """SELECT later.op, n FROM change AS later JOIN operation USING (op)
            WHERE later.op > ? AND undone_by IS NULL AND kind <> 'undo' ORDER BY later.op DESC""",
         (op,),
-    )
+    ).fetchall()  # an error that is kept would keep a half-read cursor, and that a lock
     for later_op, n in rows:
         if n in touched:
             later = later_op
