@@ -48,6 +48,14 @@ def check(index: TextIndex, docs: dict[int, list[int]], query: list[int], size: 
     np.testing.assert_allclose(got, naive(docs, query, size, index.k1, index.b), rtol=1e-5, atol=1e-6)
     assert got.max(initial=0.0) <= index.upper_bound(ids(query)) + 1e-5
     assert len(index) == len(docs)
+    matches, every = index.ask(ids(query)), np.arange(index._size)
+    while True:  # whichever terms are open, whole scores are the same and bounds hold
+        np.testing.assert_array_equal(matches.score(every), got[: len(every)])
+        assert (got[: len(every)] <= matches.scores + matches.rest + 1e-5).all()
+        assert sorted(matches.slots.tolist()) == matches.scores.nonzero()[0].tolist()
+        if not matches.rest:
+            break
+        matches.open()
 
 
 @settings(max_examples=150, deadline=None)
@@ -72,6 +80,15 @@ def test_equals_the_naive_form_after_every_step(steps, query, k1, b):
         else:
             index.compact()
         check(index, docs, query, size)
+
+
+def test_one_by_one_there_are_few_indexes(monkeypatch):
+    monkeypatch.setattr(bm25, "_TAIL_DOCS", 3)
+    index = TextIndex()
+    for slot in range(500):
+        index.add([slot], [ids([1, slot])])
+    assert len(index._parts) <= 8
+    check(index, {slot: [1, slot] for slot in range(500)}, [1, 7, 450], 500)
 
 
 def random_docs(count: int, seed: int) -> list[np.ndarray]:
@@ -104,8 +121,9 @@ def test_compacting_leaves_no_term_of_a_removed_document():
     index.add([2], [ids([4])])
     index.remove([0, 2])
     index.compact()
-    assert index._base.terms.tolist() == [2, 3]
-    assert index._base.slots.tolist() == [1, 1]
+    [part] = index._parts
+    assert part.terms.tolist() == [2, 3]
+    assert part.slots.tolist() == [1, 1]
     assert not index._tail_terms.size
 
 
@@ -114,7 +132,7 @@ def test_many_removals_fold_by_themselves(monkeypatch):
     index = TextIndex()
     index.add(np.arange(100), [ids([1, 2])] * 100)
     index.remove(np.arange(60))
-    assert len(index._base.slots) == 80
+    assert [len(part.slots) for part in index._parts] == [80]
 
 
 def test_removing_twice_counts_once():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from halflife import Memory
 from halflife.decay import FSRS6
 from halflife.decay.law import State
+from halflife.store.candidates import Nearest
 from halflife.store.draft import Draft
 from halflife.store.erase import erase
 from halflife.store.filters import parse
@@ -181,11 +183,18 @@ def flat_index(store: SqliteStore) -> Approximate:
 
 
 @pytest.mark.parametrize("windows", [1, 3])
+@pytest.mark.parametrize("sizes", [None, (2, 40, 2)])
 @settings(max_examples=8, phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
 @given(seed=st.integers(0, 2**32 - 1), count=st.sampled_from([3, 70, 300]))
-def test_with_exact_neighbours_an_index_changes_nothing(windows: int, seed: int, count: int) -> None:
+def test_with_exact_neighbours_an_index_changes_nothing(
+    sizes: tuple[int, int, int] | None, windows: int, seed: int, count: int
+) -> None:
     rng = np.random.default_rng(seed)
-    with random_store(rng, count, windows=windows) as store:
+    first, limit, some = sizes or (Nearest.first, Nearest.limit, Nearest.some)
+    with (
+        patch.multiple(Nearest, first=first, limit=limit, some=some),
+        random_store(rng, count, windows=windows) as store,
+    ):
         approximate = flat_index(store) if store.vector_bytes(store.match(ANNA, parse({"status": "active"}))) else None
         work, exact = WorkingSet(store, ANNA, DIM, approximate=approximate), WorkingSet(store, ANNA, DIM)
         for step in range(3):

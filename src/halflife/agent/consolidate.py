@@ -150,8 +150,8 @@ class _Sleep:
 
     def _new(self, work: WorkingSet) -> Ints:
         since = int(self.store.db.meta(self.marker) or 0)
-        new = self.store.new_since(self.space, since)
-        return np.array(sorted(work.slot_of[n] for n in new.tolist() if n in work.slot_of), dtype=np.int64)
+        slots = work.slots_of(self.store.new_since(self.space, since))
+        return np.sort(slots[slots >= 0])
 
     def _faded(self, work: WorkingSet) -> list[int]:
         slots = np.flatnonzero(work.alive)
@@ -199,8 +199,10 @@ class _Sleep:
         return {slot: traces[n].layer for slot in slots.tolist() if (n := int(work.n[slot])) in traces}
 
     def _texts(self, work: WorkingSet) -> dict[int, str]:
-        traces = self.store.by_number(work.n[work.alive].tolist())
-        return {slot: traces[n].text for n, slot in work.slot_of.items() if n in traces}
+        slots = np.flatnonzero(work.alive)
+        ns = work.n[slots].tolist()
+        traces = self.store.by_number(ns)
+        return {slot: traces[n].text for n, slot in zip(ns, slots.tolist(), strict=True) if n in traces}
 
 
 def _first(merged: dict[int, int], slot: int) -> int:

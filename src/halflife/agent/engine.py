@@ -169,7 +169,7 @@ class Engine:
     @staticmethod
     def _worn(work: WorkingSet) -> bool:
         """More dead slots than living ones: reading it again is cheaper than carrying them."""
-        return len(work) > 1024 and len(work.slot_of) * 2 < len(work)
+        return len(work) > 1024 and work.living * 2 < len(work)
 
     def drop(self, space: Space) -> None:
         """Forget the working sets of a space; the next search reads it anew."""

@@ -82,8 +82,8 @@ def _about(engine: Engine, space: Space, chosen: Sequence[Doomed], about: str, t
     by_id = {trace.id: n for n, trace in engine.store.by_number(work.n[work.alive].tolist()).items()}
     out = []
     for item in chosen:
-        slot = work.slot_of.get(by_id.get(item.trace.id, -1))
-        similarity = float(nearness[slot]) if slot is not None else 0.0
+        [slot] = work.slots_of(np.array([by_id.get(item.trace.id, -1)]))
+        similarity = float(nearness[slot]) if slot >= 0 else 0.0
         if np.isin(words, term_ids(item.trace.text)).all():
             out.append(Doomed(item.trace, "holds the words", similarity))
         elif similarity >= threshold:

@@ -95,7 +95,12 @@ class Hit:
     def explain(self) -> Explanation:
         """What each part gave to the score."""
         return Explanation(
-            self._parts, sum(self._parts.values()), self._substance, self.retention, self._fading, self._importance,
+            self._parts,
+            sum(self._parts.values()),
+            self._substance,
+            self.retention,
+            self._fading,
+            self._importance,
             self.score,
         )
 

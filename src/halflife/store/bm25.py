@@ -1,4 +1,7 @@
-"""BM25 over term ids: a compact inverted index, and a small tail of new documents that is scanned.
+"""BM25 over term ids: compact inverted indexes, and a small tail of new documents that is scanned.
+
+Folding the tail makes one more index, and indexes of like size are merged, so that there are few, and adding
+documents one by one costs little more than adding them at once.
 
 Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the idf that is
 never negative: ln(1 + (N - df + 0.5) / (df + 0.5)). The statistics count living documents only, so a removed
@@ -8,8 +11,9 @@ document leaves no trace in any score.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -20,8 +24,9 @@ from halflife.errors import InvalidInput
 Terms: TypeAlias = NDArray[np.uint32]
 T = TypeVar("T", bound=np.generic)
 
-_TAIL_DOCS = 4096
-_TAIL_SHARE = 0.25
+_TAIL_DOCS = 2048
+_BURIED_SHARE = 0.25
+_MERGE_FROM = 0.5  # an index is merged into the one before it when it has this share of its size
 _MAX_TF = np.iinfo(np.uint16).max
 
 
@@ -80,13 +85,22 @@ class _Postings:
             tf[place] = part.tf
         return _Postings(terms, offsets, slots, tf)
 
-    def of(self, query: Terms) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint16]]]:
-        """Slots and frequencies of each term of the query, in its order."""
-        at = np.searchsorted(self.terms, query)
-        for i, term in zip(at.tolist(), query.tolist(), strict=True):
-            known = i < len(self.terms) and self.terms[i] == term
-            start, end = self.offsets[i : i + 2].tolist() if known else (0, 0)
-            yield self.slots[start:end], self.tf[start:end]
+    def of(self, term: int) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+        """Slots and frequencies of a term."""
+        at = int(np.searchsorted(self.terms, np.uint32(term)))
+        if at == len(self.terms) or self.terms[at] != term:
+            return self.slots[:0], self.tf[:0]
+        start, end = int(self.offsets[at]), int(self.offsets[at + 1])
+        return self.slots[start:end], self.tf[start:end]
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A term of a query: the documents that hold it, and what it can add to a score at most."""
+
+    slots: NDArray[np.int32]
+    tf: NDArray[np.uint16]
+    most: float
 
 
 class TextIndex:
@@ -119,12 +133,12 @@ class TextIndex:
         self._count = 0  # living documents, and their words
         self._words = 0
         self._buried = 0  # removed documents whose postings are still there
-        self._base = _Postings.build(np.zeros(0, np.uint32), np.zeros(0, np.int32))
-        self._base_docs = 0
+        self._parts: list[_Postings] = []  # each has higher slots than the one before it
         self._tail_terms = np.zeros(0, dtype=np.uint32)
         self._tail_owners = np.zeros(0, dtype=np.int32)
         self._tail_words = 0
         self._tail_docs = 0
+        self._asked: dict[int, tuple[NDArray[np.int32], NDArray[np.uint16]]] = {}  # postings of the last query
 
     def __len__(self) -> int:
         """Living documents."""
@@ -142,6 +156,7 @@ class TextIndex:
         ------
         InvalidInput: slots out of order, or not one for each document; nothing is added then.
         """
+        self._asked = {}
         new = _slots(slots)
         if len(new) != len(docs):
             raise InvalidInput(f"{len(new)} slots for {len(docs)} documents; give one for each.")
@@ -165,8 +180,8 @@ class TextIndex:
         self._length[new] = lengths
         self._count += len(new)
         self._words += len(terms)
-        if self._tail_docs > max(_TAIL_DOCS, _TAIL_SHARE * self._base_docs):
-            self.compact()
+        if self._tail_docs > _TAIL_DOCS:
+            self._fold()
 
     def remove(self, slots: ArrayLike) -> None:
         """Remove documents. Removing one twice does nothing.
@@ -175,6 +190,7 @@ class TextIndex:
         ------
         InvalidInput: a slot that was never added; nothing is removed then.
         """
+        self._asked = {}
         gone = np.unique(_slots(slots))
         if len(gone) and not 0 <= gone[0] <= gone[-1] < self._size:
             raise InvalidInput(f"Slot {gone[0] if gone[0] < 0 else gone[-1]} was never added; there are {self._size}.")
@@ -184,23 +200,28 @@ class TextIndex:
         self._words -= int(self._length[gone].sum(dtype=np.int64))
         self._length[gone] = 0
         self._buried += len(gone)
-        if self._buried > max(_TAIL_DOCS, _TAIL_SHARE * self._count):
+        if self._buried > max(_TAIL_DOCS, _BURIED_SHARE * self._count):
             self.compact()
 
     def compact(self) -> None:
-        """Fold the tail into the base and drop what was removed.
+        """Fold all into one index and drop what was removed.
 
-        It happens by itself as the tail grows; call it to have no term of a removed document left in memory.
+        It happens by itself as removals gather; call it to have no term of a removed document left in memory.
         """
-        terms, owners = self._tail_terms[: self._tail_words], self._tail_owners[: self._tail_words]
-        base = self._base
-        if self._buried:
-            keep = self._live[owners]
-            terms, owners = terms[keep], owners[keep]
-            base = base.only(self._live)
-        self._base = base.followed_by(_Postings.build(terms, owners))
-        self._base_docs = self._count
+        self._fold()
+        if self._parts:
+            merged = reduce(_Postings.followed_by, self._parts)
+            self._parts = [merged.only(self._live) if self._buried else merged]
         self._buried = 0
+
+    def _fold(self) -> None:
+        """The tail as an index, merged with those before it that are not much larger."""
+        terms, owners = self._tail_terms[: self._tail_words], self._tail_owners[: self._tail_words]
+        if len(terms):
+            self._parts.append(_Postings.build(terms, owners))
+        while len(self._parts) > 1 and len(self._parts[-1].slots) >= _MERGE_FROM * len(self._parts[-2].slots):
+            later = self._parts.pop()
+            self._parts.append(self._parts.pop().followed_by(later))
         self._tail_terms = np.zeros(0, dtype=np.uint32)
         self._tail_owners = np.zeros(0, dtype=np.int32)
         self._tail_words = self._tail_docs = 0
@@ -213,25 +234,22 @@ class TextIndex:
         query: [Q] term ids (`halflife.store.text.query_ids`); a repeat counts once.
         n: length of the answer; slots from `n` on are left out, slots never added score 0.
         """
-        out = np.zeros(max(n, self._size), dtype=np.float32)
-        if self._count:
-            mean = max(self._words / self._count, 1e-9)
-            scale = np.float32(self.k1 * self.b / mean)
-            damping = self._length[: self._size] * scale + np.float32(self.k1 * (1 - self.b))
-            for slots, tf in self._postings(query):
-                weight = np.float32(self._idf(len(slots)) * (self.k1 + 1))
-                frequency = tf.astype(np.float32)
-                out[slots] += weight * frequency / (frequency + damping[slots])
-        return out[:n]
+        matches = self.ask(query)
+        while matches.rest:
+            matches.open()
+        out = np.zeros(n, dtype=np.float32)
+        out[: self._size] = matches.scores[:n]
+        return out
 
     def frequencies(self, query: Terms, slots: ArrayLike) -> NDArray[np.float64]:
         """How often each term of the query occurs in some documents: [terms, slots], terms ascending and unique."""
         wanted = _slots(slots)
         rows = []
-        for where, tf in self._postings(query):
+        for term in sorted(set(query.tolist())):
+            where, tf = self._postings(term)
             row = np.zeros(len(wanted))
             if len(where):
-                at = np.minimum(np.searchsorted(where, wanted), len(where) - 1)
+                at = np.minimum(np.searchsorted(where, wanted.astype(np.int32)), len(where) - 1)
                 row = np.where(where[at] == wanted, tf[at], 0.0)
             rows.append(row)
         return np.array(rows).reshape(-1, len(wanted))
@@ -247,31 +265,116 @@ class TextIndex:
 
     def saturated(self, query: Terms, tf: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[np.float64]:
         """BM25 of texts given by their term frequencies [terms, texts] and lengths, in units of the mean length."""
-        idf = np.array([self._idf(len(slots)) if len(slots) else 0.0 for slots, _ in self._postings(query)])
+        found = [len(self._postings(term)[0]) for term in sorted(set(query.tolist()))]
+        idf = np.array([self._idf(df) if df else 0.0 for df in found])
         damping = self.k1 * (1 - self.b + self.b * length)
         return np.asarray((idf * (self.k1 + 1)) @ (tf / (tf + damping)))
 
     def upper_bound(self, query: Terms) -> float:
         """A score that no document can exceed: the sum of idf * (k1 + 1) over the query's known terms."""
-        known = (len(slots) for slots, _ in self._postings(query) if len(slots))
-        return sum(self._idf(df) * (self.k1 + 1) for df in known)
+        return sum(word.most for word in self._words_of(query))
+
+    def ask(self, query: Terms) -> Matches:
+        """Begin to answer a query, term by term. The answer is good until the index changes."""
+        mean = max(self.mean_length, 1e-9)
+        damping = np.float32(self.k1 * (1 - self.b)), np.float32(self.k1 * self.b / mean)
+        return Matches(self._words_of(query), self._length[: self._size], damping)
 
     def _idf(self, df: int) -> float:
         return math.log(1 + (self._count - df + 0.5) / (df + 0.5))
 
-    def _postings(self, query: Terms) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint16]]]:
-        """Slots and frequencies of the living documents, for each term of the query."""
-        query = np.unique(query)
-        tail_terms, tail_owners = self._tail_terms[: self._tail_words], self._tail_owners[: self._tail_words]
-        for term, (slots, tf) in zip(query, self._base.of(query), strict=True):
-            if self._tail_words:
-                recent, repeats = _runs(tail_owners[tail_terms == term])
-                slots = np.concatenate((slots, recent))
-                tf = np.concatenate((tf, np.minimum(repeats, _MAX_TF).astype(np.uint16)))
-            if self._buried:
-                keep = self._live[slots]
-                slots, tf = slots[keep], tf[keep]
-            yield slots, tf
+    def _words_of(self, query: Terms) -> list[_Word]:
+        """The known terms of a query with their living documents, the rarest first."""
+        words = []
+        terms = sorted(set(query.tolist()))
+        if not self._asked.keys() >= set(terms):
+            self._asked = {}
+        for term in terms:
+            slots, tf = self._postings(term)
+            if len(slots):
+                words.append(_Word(slots, tf, self._idf(len(slots)) * (self.k1 + 1)))
+        return sorted(words, key=lambda word: len(word.slots))
+
+    def _postings(self, term: int) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+        """Slots, ascending, and frequencies of the living documents that hold a term."""
+        if term not in self._asked:
+            self._asked[term] = self._find(term)
+        return self._asked[term]
+
+    def _find(self, term: int) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+        found = [part.of(term) for part in self._parts]
+        if self._tail_words:
+            recent, repeats = _runs(self._tail_owners[: self._tail_words][self._tail_terms[: self._tail_words] == term])
+            found.append((recent, np.minimum(repeats, _MAX_TF).astype(np.uint16)))
+        found = [one for one in found if len(one[0])]
+        if not found:
+            return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.uint16)
+        slots, tf = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
+        if self._buried:
+            keep = self._live[slots]
+            slots, tf = slots[keep], tf[keep]
+        return slots, tf
+
+
+class Matches:
+    """The scores of a query as its terms are opened, one after the other, the rarest first.
+
+    What is still closed can add `rest` to a score at most, so that the many documents which hold nothing but the
+    commonest words of a query need never be looked at (the idea of MaxScore: Turtle and Flood, "Query evaluation:
+    strategies and optimizations", 1995).
+
+    >>> index = TextIndex()
+    >>> index.add([0, 1, 2], [np.array([7, 8], np.uint32), np.array([8], np.uint32), np.array([9], np.uint32)])
+    >>> matches = index.ask(np.array([7, 8], np.uint32))
+    >>> matches.open()
+    >>> matches.slots.tolist(), matches.rest > 0                    # the rarer of the two is in document 0
+    ([0], True)
+    >>> bool((matches.score(np.array([0, 1, 2])) == index.scores(np.array([7, 8], np.uint32), 3)).all())
+    True
+    """
+
+    def __init__(
+        self, words: Sequence[_Word], length: NDArray[np.int32], damping: tuple[np.float32, np.float32]
+    ) -> None:
+        self._closed = list(words)
+        self._length = length
+        self._base, self._by_length = damping
+        self._held: list[NDArray[np.int32]] = []
+        self.top = sum(word.most for word in words)
+        self.scores = np.zeros(len(length), dtype=np.float32)  # [slots], by the opened terms
+
+    @property
+    def rest(self) -> float:
+        """What the terms that are still closed can add."""
+        return sum(word.most for word in self._closed)
+
+    @property
+    def slots(self) -> NDArray[np.int64]:
+        """The documents that hold an opened term, in no order."""
+        return np.concatenate(self._held).astype(np.int64) if self._held else np.zeros(0, dtype=np.int64)
+
+    def open(self) -> None:
+        """Add the next term to the scores."""
+        word = self._closed.pop(0)
+        before = self.scores[word.slots]
+        self.scores[word.slots] = before + self._gain(word, word.slots, word.tf)
+        self._held.append(word.slots[before == 0])
+
+    def score(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The whole score of some documents."""
+        out = self.scores[slots]
+        for word in self._closed:
+            at = np.minimum(np.searchsorted(word.slots, slots.astype(np.int32)), len(word.slots) - 1)
+            holds = np.flatnonzero(word.slots[at] == slots)
+            out[holds] += self._gain(word, slots[holds], word.tf[at[holds]])
+        return out
+
+    def _gain(self, word: _Word, slots: NDArray[np.integer], tf: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """What a term adds to the scores of documents that hold it."""
+        frequency = tf.astype(np.float32)
+        damping = self._base + self._length[slots].astype(np.float32) * self._by_length
+        gain: NDArray[np.float32] = np.float32(word.most) * frequency / (frequency + damping)
+        return gain
 
 
 def _runs(ordered: NDArray[T]) -> tuple[NDArray[T], NDArray[np.int64]]:

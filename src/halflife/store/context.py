@@ -28,8 +28,8 @@ _HALF, _OPEN = 40.0, 64.0  # words
 
 def around(work: WorkingSet, slots: Ints) -> Ints:
     """[4, slots]: two before, one before, one after, two after in the same session; -1 for none."""
-    before, after = work.neighbours()
-    return np.stack([before[before[slots]], before[slots], after[slots], after[after[slots]]])
+    before, after = work.sessions.beside(slots)
+    return np.stack([work.sessions.beside(before)[0], before, after, work.sessions.beside(after)[1]])
 
 
 def openness(length: Array | float) -> Array:

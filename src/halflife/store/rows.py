@@ -34,6 +34,13 @@ READ = (
     "system, version, status, seal FROM trace JOIN space ON space.id = trace.space"
 )
 
+# Links not taken back that touch some traces; the view `live_link` would look at all links.
+LINKS_OF = """
+    SELECT a, b, touching.kind, op, weight FROM (
+        SELECT a, b, kind, op, weight FROM link WHERE a IN ({0})
+        UNION ALL SELECT a, b, kind, op, weight FROM link WHERE b IN ({0})
+    ) AS touching JOIN operation USING (op) WHERE undone_by IS NULL"""
+
 # What an update may change, and how a value becomes a column.
 EDITABLE = (
     *"text at valid_from valid_to agent_id session_id role metadata importance layer status".split(),

@@ -28,6 +28,7 @@ from halflife.store.filters import Filter
 from halflife.store.protocol import RECALL, Added, Event, Feed, Ints, Why
 from halflife.store.rows import (
     INSERT_NEW,
+    LINKS_OF,
     PAYLOAD,
     READ,
     STATE,
@@ -452,10 +453,20 @@ class SqliteStore:
             raise UnknownTrace(f"{id} has no tensors.")
         return read_payload(rows[0])
 
-    def links(self, space: Space) -> list[tuple[int, int, float]]:
-        """The links within a space: numbers of both ends, and weight."""
-        sql = "SELECT a, b, max(weight) FROM live_link JOIN trace ON n = a WHERE space = ? GROUP BY a, b"
-        return self.db.all(sql, self.space_id(space))
+    def links(self, space: Space, of: Sequence[int] | None = None) -> list[tuple[int, int, float]]:
+        """The links within a space, or those of them that touch some traces: numbers of both ends, and weight."""
+        if of is None:
+            sql = "SELECT a, b, max(weight) FROM live_link JOIN trace ON n = a WHERE space = ? GROUP BY a, b"
+            return self.db.all(sql, self.space_id(space))
+        # Of several links of a kind the last that was not taken back counts, of several kinds the strongest.
+        last: dict[tuple[int, int, str], tuple[int, float]] = {}
+        for part in chunks(of):
+            for a, b, kind, op, weight in self.db.all(LINKS_OF.format(marks(part)), *part, *part):
+                last[a, b, kind] = max((op, weight), last.get((a, b, kind), (0, 0.0)))
+        strongest: dict[tuple[int, int], float] = {}
+        for (a, b, _), (_, weight) in last.items():
+            strongest[a, b] = max(weight, strongest.get((a, b), 0.0))
+        return [(a, b, weight) for (a, b), weight in strongest.items()]
 
     def last_op(self) -> int:
         """The number of the last operation: what a reader compares to know whether anything changed."""

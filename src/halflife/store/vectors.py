@@ -84,6 +84,13 @@ class ExactVectors:
         self._single = self._single and bool((windows[have] == 1).all())
         self._matrix.extend(np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(-1, self.dim))
 
+    def similarities(self, query: Floats) -> tuple[Ints, Floats]:
+        """The slots that have vectors, and how similar each is to a query [dim]: 0 where that is negative."""
+        similarity = self._matrix.array @ query
+        if not self._single:
+            similarity = np.maximum.reduceat(similarity, self._starts.array)
+        return self.slots, np.maximum(similarity, 0.0)
+
     def scores(self, queries: Floats, n: int) -> Floats:
         """The similarity of each of `n` slots to queries [q, dim] (or one [dim]): [q, n] (or [n]).
 
@@ -184,8 +191,12 @@ class Approximate:
         found = self.index.search(query, count)
         keys, similarity = found.keys.astype(np.int64), (1.0 - found.distances).astype(np.float32)
         rest = max(float(similarity[-1]), 0.0) if len(keys) == count else 0.0
-        _, first = np.unique(keys, return_index=True)
-        first.sort()
+        seen: dict[int, int] = {}
+        for i, key in enumerate(keys.tolist()):  # a trace is as near as the best of its windows
+            seen.setdefault(key, i)
+        if len(seen) == len(keys):
+            return keys, similarity, rest
+        first = list(seen.values())
         return keys[first], similarity[first], rest
 
     def search_many(self, queries: Floats, count: int) -> Iterator[tuple[Ints, Floats]]:

@@ -17,6 +17,7 @@ from halflife.errors import CorruptStore
 from halflife.store.bm25 import TextIndex
 from halflife.store.protocol import Feed, Ints, Store
 from halflife.store.rows import STATE
+from halflife.store.sessions import Sessions
 from halflife.store.text import content_words
 from halflife.store.trace import Space, Status
 from halflife.store.vectors import Approximate, ExactVectors, Floats, Growing, centre
@@ -62,18 +63,18 @@ class WorkingSet:
         self._columns = {name: Growing(np.float64) for name in _NUMBERS}
         self._ceiling = Growing(np.float64)
         self._ceiling_of = (np.inf, 0.0)
+        self._highest = 0.0
+        self._stale: list[Ints] = []  # slots whose ceiling is not known
         self.text = TextIndex()
         self.vectors = ExactVectors(dim)
         self._behind: ExactVectors | None = None  # the vectors that the approximate index covers, once needed
-        self.slot_of: dict[int, int] = {}
-        self._ascending = True  # numbers rise with slots, until a trace gets a new version
-        self._sessions: list[str | None] = []
+        self.living = 0
+        self._rising = 0  # so many first slots have rising numbers; `_moved` has the slots of the others
+        self._moved: dict[int, int] = {}
+        self.sessions = Sessions()
         self.roles: dict[str, int] = {}  # who spoke, and the code of each
         self._role = Growing(np.int64)
         self._content = Growing(np.int64)
-        self._substance: tuple[float, Array] | None = None
-        self._neighbours: NDArray[np.int64] | None = None
-        self._links: tuple[Ints, Ints, Array] | None = None
 
     # -- following the store ----------------------------------------------------------------------------------
 
@@ -97,38 +98,39 @@ class WorkingSet:
         self.op = feed.op
 
     def _apply(self, feed: Feed) -> None:
-        if feed.links_changed:
-            self._links = None
-        for n in feed.gone:
-            self._kill(int(n))
-        known = np.array([self.slot_of.get(int(n), -1) for n in feed.n], dtype=np.int64)
+        known = self.slots_of(feed.n)
         fresh = feed.fresh | (known < 0)
+        old = np.concatenate([self.slots_of(feed.gone), known[fresh]])
+        self._kill(old[old >= 0])
         self._update(known[~fresh], {name: feed.columns[name][~fresh] for name in _NUMBERS})
-        for n in feed.n[fresh]:
-            self._kill(int(n))
         if fresh.any():
             self._append(feed, fresh)
 
     def _update(self, slots: Ints, columns: dict[str, Array]) -> None:
         for name, values in columns.items():
             self._columns[name].array[slots] = values
-        self._ceiling.array[slots] = np.inf
+        self._stale.append(slots)
 
-    def _kill(self, n: int) -> None:
-        slot = self.slot_of.pop(n, None)
-        if slot is not None:
-            self._alive.array[slot] = False
-            self.text.remove(np.array([slot]))
-            self._neighbours = self._links = None
+    def _kill(self, slots: Ints) -> None:
+        if not len(slots):
+            return
+        self.living -= len(slots)
+        self._alive.array[slots] = False
+        self.text.remove(slots)
+        self.sessions.remove(slots)
 
     def _append(self, feed: Feed, fresh: NDArray[np.bool_]) -> None:
         """New slots, in the order of the numbers. `terms` and `vectors` come in that order too."""
         first = self._n.size
         ns = feed.n[fresh]
         slots = np.arange(first, first + len(ns))
-        self._ascending = self._ascending and (not first or int(ns[0]) > int(self.n[-1]))
+        if self._rising == first and (not first or ns[0] > self.n[-1]):
+            self._rising += len(ns)
+        else:
+            self._moved.update(zip(ns.tolist(), slots.tolist(), strict=True))
         self._n.extend(ns)
         self._alive.extend(np.ones(len(ns), dtype=np.bool_))
+        self.living += len(ns)
         blobs = list(feed.vectors)
         covered = np.zeros(len(ns), dtype=np.bool_)
         if self.approximate is not None:
@@ -138,9 +140,9 @@ class WorkingSet:
         self._covered.extend(covered)
         for name in _NUMBERS:
             self._columns[name].extend(feed.columns[name][fresh])
-        self._ceiling.extend(np.full(len(ns), np.inf))
-        self.slot_of.update(zip(ns.tolist(), slots.tolist(), strict=True))
-        self._sessions += [s for s, new in zip(feed.session, fresh, strict=True) if new]
+        self._ceiling.extend(np.zeros(len(ns)))
+        self._stale.append(slots)
+        self.sessions.add([s for s, new in zip(feed.session, fresh, strict=True) if new], self.column("at"), self.n)
         codes = [self.roles.setdefault(r, len(self.roles)) if r else -1 for r in feed.role]
         self._role.extend(np.array(codes, dtype=np.int64)[fresh])
         docs = [np.frombuffer(terms, dtype=np.uint32) for terms in feed.terms]
@@ -148,16 +150,19 @@ class WorkingSet:
         self.text.add(slots, docs)
         if self.dim:
             self.vectors.add(slots, blobs)
-        self._neighbours = self._links = None
 
     def slots_of(self, ns: Ints) -> Ints:
         """The slots of traces by number, -1 for one that is not here."""
-        if not self._ascending:
-            return np.array([self.slot_of.get(n, -1) for n in ns.tolist()], dtype=np.int64)
-        at = np.minimum(np.searchsorted(self.n, ns), max(len(self) - 1, 0))
         if not len(self):
             return np.full(len(ns), -1, dtype=np.int64)
-        return np.where((self.n[at] == ns) & self.alive[at], at, -1)
+        rising = self.n[: self._rising]
+        at = np.minimum(np.searchsorted(rising, ns), self._rising - 1)
+        out = np.where((rising[at] == ns) & self.alive[at], at, -1)
+        if self._moved:
+            for i in np.flatnonzero(out < 0).tolist():
+                slot = self._moved.get(int(ns[i]), -1)
+                out[i] = slot if slot >= 0 and self.alive[slot] else -1
+        return out
 
     # -- what a search reads ----------------------------------------------------------------------------------
 
@@ -182,16 +187,14 @@ class WorkingSet:
         """Who spoke, as a code of `roles`; -1 for nobody in particular."""
         return cast(Ints, self._role.array)
 
-    def substance(self, weight: float) -> Array:
-        """A factor in [1 - weight, 1] for each slot: how much its text says, by its different content words.
+    def substance(self, slots: Ints, weight: float) -> Array:
+        """A factor in [1 - weight, 1] for some slots: how much their texts say, by their different content words.
 
         From `SUBSTANTIAL` words on it is 1; so it is where there is no text.
         """
-        if self._substance is None or self._substance[0] != weight or len(self._substance[1]) != len(self):
-            content = cast(Ints, self._content.array)
-            lost = weight * (1.0 - np.minimum(content, SUBSTANTIAL) / SUBSTANTIAL)
-            self._substance = weight, np.where(content > 0, 1.0 - lost, 1.0)
-        return self._substance[1]
+        content = cast(Ints, self._content.array)[slots]
+        lost = weight * (1.0 - np.minimum(content, SUBSTANTIAL) / SUBSTANTIAL)
+        return np.where(content > 0, 1.0 - lost, 1.0)
 
     def column(self, name: str) -> Array:
         """A column of numbers, one a slot."""
@@ -206,61 +209,35 @@ class WorkingSet:
         """Retention, and the factor of importance."""
         return self.retention(slots, now), importance_factor(self.column("importance")[slots])
 
-    def ceiling(self, now: float, fading: float) -> Array:
-        """No `retention ** fading * factor` is above this: its value earlier, since retention only falls with time."""
+    def ceiling(self, now: float, fading: float) -> tuple[Array, float]:
+        """No `retention ** fading * factor` is above this, nor any above the second value.
+
+        It is their value earlier, since retention only falls with time.
+        """
         ceiling = cast(Array, self._ceiling.array)
-        if (now, fading) != self._ceiling_of and (now < self._ceiling_of[0] or fading != self._ceiling_of[1]):
-            ceiling[:] = np.inf
-            self._ceiling_of = (now, fading)
-        stale = np.flatnonzero(np.isinf(ceiling))
-        if len(stale):
+        if now < self._ceiling_of[0] or fading != self._ceiling_of[1]:
+            self._stale = [np.arange(len(self))]
+            self._ceiling_of, self._highest = (now, fading), 0.0
+        if self._stale:
+            stale = np.concatenate(self._stale)
             retention, factor = self.weight(stale, self._ceiling_of[0])  # not `now`, which may come again earlier
             ceiling[stale] = retention**fading * factor
-        return ceiling
+            self._highest = max(self._highest, float(ceiling[stale].max(initial=0.0)))
+            self._stale = []
+        return ceiling, self._highest
 
-    def neighbours(self) -> NDArray[np.int64]:
-        """[2, slots + 1]: the slot said before and the one said after in the same session, -1 for none.
-
-        The last column is that of no slot, so that indexing by -1 gives -1.
-        """
-        if self._neighbours is None:
-            self._neighbours = self._find_neighbours()
-        return self._neighbours
-
-    def _find_neighbours(self) -> NDArray[np.int64]:
-        out = np.full((2, len(self) + 1), -1, dtype=np.int64)
-        code: dict[str, int] = {}
-        sessions = np.array(
-            [-1 if s is None else code.setdefault(s, len(code)) for s in self._sessions], dtype=np.int64
-        )
-        slots = np.flatnonzero(self.alive & (sessions >= 0))
-        order = slots[np.lexsort((self.n[slots], self.column("at")[slots], sessions[slots]))]
-        same = sessions[order[1:]] == sessions[order[:-1]]
-        out[0, order[1:][same]] = order[:-1][same]
-        out[1, order[:-1][same]] = order[1:][same]
-        return out
-
-    def linked(self, slots: Ints) -> list[tuple[int, int, float]]:
-        """Links that leave these slots: (from, to, weight)."""
-        if self._links is None:
-            self._links = self._read_links()
-        starts, targets, weights = self._links
-        out = []
-        for slot in slots.tolist():
-            for i in range(starts[slot], starts[slot + 1]):
-                out.append((slot, int(targets[i]), float(weights[i])))
-        return out
-
-    def _read_links(self) -> tuple[Ints, Ints, Array]:
-        """The links by the slot they leave: where each slot's begin, where they lead, their weights."""
-        rows = np.array(self.store.links(self.space), dtype=np.float64).reshape(-1, 3)
-        ends = self.slots_of(rows[:, :2].astype(np.int64).ravel()).reshape(-1, 2)
-        known = (ends >= 0).all(axis=1)
-        ends, weights = ends[known], rows[known, 2]
-        tails = np.concatenate([ends[:, 0], ends[:, 1]])
-        order = np.argsort(tails, kind="stable")
-        starts = np.searchsorted(tails[order], np.arange(len(self) + 1))
-        return starts, np.concatenate([ends[:, 1], ends[:, 0]])[order], np.concatenate([weights, weights])[order]
+    def linked(self, slots: Ints) -> tuple[Ints, Ints, Array]:
+        """Links that leave these slots: position among them, the slot that each leads to (-1: none here), weight."""
+        ns = self.n[slots]
+        rows = np.array(self.store.links(self.space, ns.tolist()), dtype=np.float64).reshape(-1, 3)
+        if not len(rows):
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+        ends, weights = rows[:, :2].astype(np.int64), rows[:, 2]
+        tails, heads = np.concatenate([ends, ends[:, ::-1]]).T
+        order = np.argsort(ns)
+        at = order[np.minimum(np.searchsorted(ns[order], tails), len(ns) - 1)]
+        mine = ns[at] == tails
+        return at[mine], self.slots_of(heads[mine]), np.concatenate([weights, weights])[mine]
 
     def similarity(self, query: Floats) -> Floats:
         """The similarity of every slot, exactly."""
@@ -313,9 +290,23 @@ class WorkingSet:
         """The mean direction of the windows of a few slots [slots, dim]; zero for one without a vector."""
         out = self.vectors.centres(slots)
         behind = np.flatnonzero(self.covered[slots])
-        for i, windows in zip(behind.tolist(), self.windows(slots[behind]) if len(behind) else (), strict=True):
-            out[i] = centre(windows) if len(windows) else 0.0
+        if len(behind):
+            matrix, starts = self.read(slots[behind])
+            if len(matrix) == len(behind):
+                out[behind] = matrix
+            else:
+                out[behind] = [centre(one) for one in np.split(matrix, starts[1:])]
         return out
+
+    def read(self, slots: Ints) -> tuple[Floats, Ints]:
+        """The stored vectors of some slots, in one matrix, and where those of each begin: a row of zeros for none."""
+        none = b"\0" * 4 * self.dim
+        ns = self.n[slots]
+        data = self.store.vector_bytes(ns)
+        blobs = [data.get(n) or none for n in ns.tolist()]
+        ends = np.cumsum([len(blob) for blob in blobs]) // len(none)
+        matrix = np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(-1, self.dim)
+        return matrix, np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
 
     def windows(self, slots: Ints) -> list[Floats]:
         """The stored vectors of a few slots."""
