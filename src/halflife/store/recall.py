@@ -58,7 +58,7 @@ class Weights:
     voice: float = 0.25
     link: float = 0.1
     context: float = 0.5
-    substance: float = 0.3
+    substance: float = 0.15
     anchors: int = 32
     fading: float = 0.1
 

@@ -26,7 +26,7 @@ PARTS: dict[
     "halflife:+context": _READ,
     "halflife:+voice": _HEARD,
     "halflife:+time": _TIMED,
-    "halflife:+substance": {**_TIMED, "substance": 0.3},
+    "halflife:+substance": {**_TIMED, "substance": 0.15},
 }
 NAMES = (*OWN, *PEERS, *PARTS)
 
