@@ -92,8 +92,10 @@ def _history(instance: Any, sessions: Sequence[Any], place: str, assistant_evide
                 items.append(Item(f"{ids[i]}_{n}", said["content"], start + n * SECONDS_A_TURN, ids[i], said["role"]))
     abstain = row["question_id"].endswith("_abs")
     answers = {id for id in row["answer_session_ids"] if id in ids}
-    if not abstain and not marked:
-        malformed(place, "no turn of an evidence session has a mark (has_answer)")
+    unmarked = [id for id, turns in zip(ids, sessions, strict=True) if id in answers and not _says(turns)]
+    if unmarked or not (abstain or marked):
+        which = f" {unmarked[0]}" if unmarked else ""
+        malformed(place, f"no turn of an evidence session{which} has a mark (has_answer)")
     sessions_of_user = answers if assistant_evidence else {session for session, _ in by_user}
     question = Question(
         row["question_id"],
@@ -105,6 +107,11 @@ def _history(instance: Any, sessions: Sequence[Any], place: str, assistant_evide
         str(row.get("answer", "")),
     )
     return History(row["question_id"], tuple(items), (question,))
+
+
+def _says(turns: Sequence[Any]) -> bool:
+    """Whether a session says of any turn if it holds the answer: published ones say no as well as yes."""
+    return any("has_answer" in turn for turn in turns)
 
 
 def _time(date: Any, place: str) -> float:
