@@ -55,41 +55,17 @@ def new_rows(
     first = _first_state(law)
     space_id, space_name = space
     rows = []
-    ids = new_ids(len(drafts), now)
+    # Ids of one moment are random: sorted, they go to the end of their index, and rise with the numbers.
+    ids = sorted(new_ids(len(drafts), now))
     for n, (d, digest, id) in enumerate(zip(drafts, digests, ids, strict=True), start=n0):
         state = first if d.state is None else state_row(d.state)
-        id, metadata = d.id or id, metadata_json(d.metadata)
-        sealed = (
-            id, d.kind, d.text, d.at, d.valid_from, d.valid_to, now, d.agent_id, d.session_id, d.role, metadata,
-            d.importance, d.layer, d.system,
+        said = (
+            d.kind, d.text, d.at, d.valid_from, d.valid_to, now, d.agent_id, d.session_id, d.role,
+            metadata_json(d.metadata) if d.metadata else "{}", d.importance, d.layer, d.system,
         )  # fmt: skip
-        rows.append(
-            (
-                n,
-                id,
-                space_id,
-                digest,
-                d.kind,
-                d.text,
-                d.at,
-                d.valid_from,
-                d.valid_to,
-                now,
-                d.agent_id,
-                d.session_id,
-                d.role,
-                metadata,
-                d.importance,
-                d.layer,
-                d.system,
-                term_bytes(d.text),
-                op,
-                op,
-                d.at,
-                *state,
-                seal.of_trace(n, space_name, sealed),
-            )
-        )
+        id = d.id or id
+        kept_seal = seal.of_trace(n, space_name, (id, *said))
+        rows.append((n, id, space_id, digest, *said, term_bytes(d.text), op, op, d.at, *state, kept_seal))
     return rows
 
 
@@ -113,22 +89,8 @@ def read_trace(row: Sequence[Any], sources: tuple[str, ...]) -> Trace:
     """A row of `READ` as a record. Raises `CorruptStore` if it is not as it was written."""
     (n, id, space, text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role, metadata, importance,
      layer, *state, last_used, system, version, status, kept_seal) = row  # fmt: skip
-    sealed = (
-        id,
-        kind,
-        text,
-        at,
-        valid_from,
-        valid_to,
-        recorded,
-        agent,
-        session,
-        role,
-        metadata,
-        importance,
-        layer,
-        system,
-    )
+    sealed = (id, kind, text, at, valid_from, valid_to, recorded, agent, session, role, metadata, importance, layer,
+              system)  # fmt: skip
     seal.check_trace(kept_seal, n, space, sealed)
     if any(type(number) is not float for number in (last_used, *state)) or type(version) is not int:
         raise CorruptStore(f"The strength of the memory {id} is no number: the file is damaged.", _REPAIR)

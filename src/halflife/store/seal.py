@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -36,10 +37,14 @@ def of_trace(n: int, space: str, sealed: Sequence[Any]) -> int:
     n: its number. space: the name of its space. sealed: its columns, in the order of `SEALED`.
     """
     id, kind, text, at, start, end, recorded, agent, session, role, metadata, importance, layer, system = sealed
-    moments = (at, start, end, recorded, importance)
-    numbers = "\0".join(["" if x is None else repr(float(x) + 0.0) for x in moments])  # SQLite keeps -0.0 as 0.0
+    numbers = f"{_digits(at)}\0{_digits(start)}\0{_digits(end)}\0{_digits(recorded)}\0{_digits(importance)}"
     names = f"{agent}\0{session}\0{role}\0{metadata}\0{layer}\0{system}"
     return crc32(f"{n}\0{space}\0{id}\0{kind}\0{text}\0{numbers}\0{names}".encode())
+
+
+@lru_cache(maxsize=1024)  # a batch has few different ones, and writing a float out costs more than all the rest
+def _digits(number: float | None) -> str:
+    return "" if number is None else repr(float(number) + 0.0)  # SQLite keeps -0.0 as 0.0
 
 
 def of_change(before: str, vector: bytes | None) -> int:
