@@ -57,6 +57,15 @@ def test_evidence_is_what_the_user_said(tmp_path: Path) -> None:
     assert history.questions[0].gold_sessions == {"answer_1", "answer_2"}
 
 
+def test_a_session_that_stands_twice_is_read_once_at_its_first_date() -> None:
+    one = instance()
+    one["haystack_session_ids"].append("filler")
+    one["haystack_dates"].append("2023/05/02 (Tue) 09:00")
+    one["haystack_sessions"].append(one["haystack_sessions"][2])
+    items = longmemeval.history(one).items
+    assert [item.id for item in items] == ["answer_1_0", "answer_1_2", "filler_0", "answer_2_0", "answer_2_1"]
+
+
 def test_what_cannot_be_answered_has_no_evidence(tmp_path: Path) -> None:
     (history,) = longmemeval.read(write(tmp_path / "s.json", instance(question_id="q1_abs")))
     assert not history.questions[0].gold
@@ -88,6 +97,7 @@ def test_a_folder_says_the_same(tmp_path: Path) -> None:
         ({"haystack_sessions": [[turn("user", "Hi.")]] * 3}, "no turn of an evidence session answer_. has a mark"),
         ({"answer_session_ids": ["answer_1", "filler"]}, "evidence session filler has a mark"),
         ({"haystack_sessions": [["Hi."]] * 3}, "where an object should"),
+        ({"haystack_session_ids": ["answer_2", "answer_1", 3]}, "not a string"),
         ({"question": None}, "'question' is a NoneType"),
     ],
 )

@@ -7,8 +7,14 @@ or another `questions_*.jsonl` with the ids of its sessions), plain or packed.
 
 Evidence is what the user said (section 4.2 of the paper and its evaluation code): turns of the user marked
 `has_answer`, and the sessions that have one. Questions that cannot be answered (`_abs`) and those whose evidence is the
-assistant's alone have none. The ids of evidence sessions begin with `answer`: they name items here, and are never text
+assistant's alone have none. The ids of evidence sessions contain `answer`: they name items here, and must never be text
 to be found.
+
+Where the published data departs from its description, and what is read then: sessions are not always in order of time
+(they are put in order); some stand after the question is asked (kept); a few turns are empty (left out, the numbers of
+the others stay); four haystacks of 250 hold one filler session twice (read once, at its first date); some evidence
+sessions have no marked turn at all, though others of the same question have (not counted as evidence, as by the
+paper's code).
 """
 
 from __future__ import annotations
@@ -37,8 +43,8 @@ def read(path: str | Path, *, assistant_evidence: bool = False) -> Iterator[Hist
 
     Errors
     ------
-    InvalidInput: nothing of the kind is there; parallel lists differ in length; a date or a turn is malformed; an
-        evidence session has no mark.
+    InvalidInput: nothing of the kind is there; parallel lists differ in length; a date or a turn is malformed; no
+        turn of a question that can be answered is marked as evidence.
     """
     path = Path(path)
     if path.is_dir():
@@ -49,8 +55,24 @@ def read(path: str | Path, *, assistant_evidence: bool = False) -> Iterator[Hist
         malformed(str(path), "a list of questions was expected")
     for number, instance in enumerate(instances):
         place = f"{path}, question {number}"
-        sessions = fields(instance, place, haystack_sessions=list)["haystack_sessions"]
-        yield _history(instance, sessions, place, assistant_evidence)
+        yield history(instance, place, assistant_evidence=assistant_evidence)
+
+
+def history(instance: Any, place: str = "the instance", *, assistant_evidence: bool = False) -> History:
+    """One instance of the published form as a history.
+
+    Parameters
+    ----------
+    instance: what stands in the JSON, with `haystack_sessions`.
+    place: where it stands, for errors.
+    assistant_evidence: see `read`.
+
+    Errors
+    ------
+    InvalidInput: see `read`.
+    """
+    sessions = fields(instance, place, haystack_sessions=list)["haystack_sessions"]
+    return _history(instance, sessions, place, assistant_evidence)
 
 
 def _folder(path: Path) -> Iterator[tuple[Any, Sequence[Any], str]]:
@@ -79,8 +101,13 @@ def _history(instance: Any, sessions: Sequence[Any], place: str, assistant_evide
     if not len(ids) == len(dates) == len(sessions):
         malformed(place, f"there are {len(sessions)} sessions, {len(ids)} ids and {len(dates)} dates")
     order = sorted(range(len(ids)), key=lambda i: _time(dates[i], place))  # the oracle form is not in order
-    items, marked, by_user = [], set(), set()
+    if not all(isinstance(id, str) for id in ids):
+        malformed(place, "an id of a session is not a string")
+    first: dict[str, int] = {}
     for i in order:
+        first.setdefault(ids[i], i)
+    items, marked, by_user = [], set(), set()
+    for i in first.values():
         start = _time(dates[i], place)
         for n, turn in enumerate(sessions[i]):
             said = fields(turn, f"{place}, session {ids[i]}, turn {n}", role=str, content=str)
