@@ -21,6 +21,7 @@ from halflife.errors import InvalidInput, UnknownSpace, UnknownTrace
 from halflife.store import erase as erasing
 from halflife.store.draft import Draft
 from halflife.store.protocol import Why
+from halflife.store.rows import halves
 from halflife.store.scan import find
 from halflife.store.text import term_ids
 from halflife.store.trace import Space, Trace
@@ -42,13 +43,13 @@ def where(memory: Memory, needle: bytes) -> list[str]:
 
 
 def secrets(memory: Memory, trace: Trace) -> list[bytes]:
-    """By what one would recognise a trace: text, words, words' numbers, vector in both widths, metadata."""
+    """By what one would recognise a trace: text, words, words' numbers, vector, metadata."""
     out = [trace.text.encode(), term_ids(trace.text).tobytes()]
     out += [word.encode() for word in trace.text.split() if word.startswith("zq")]
     if trace.metadata:
         out.append(json.dumps(dict(trace.metadata), ensure_ascii=False, sort_keys=True).encode())
     for vector in memory.engine.store.vectors([trace.id]).values():
-        out += [vector.tobytes(), vector.astype(np.float16).tobytes()]
+        out.append(halves(vector))
     return [needle for needle in out if len(needle) >= 6]
 
 
@@ -170,11 +171,9 @@ def test_the_vector_of_an_older_version_goes_too(memory: Memory, small_index: No
     [old] = memory.engine.store.vectors([added.id]).values()
     memory.consolidate()
     memory.update(added.id, text="Something else entirely, zqbeta222.")
-    assert where(memory, old.tobytes())
-    assert where(memory, old.astype(np.float16).tobytes())
+    assert where(memory, halves(old))
     assert memory.forget(added.id).verified
-    assert not where(memory, old.tobytes())
-    assert not where(memory, old.astype(np.float16).tobytes())
+    assert not where(memory, halves(old))
 
 
 def test_who_says_the_same_stays_whole(memory: Memory, small_index: None) -> None:
@@ -202,9 +201,9 @@ def test_an_index_left_by_a_crash_goes_too(memory: Memory, small_index: None) ->
     [vector] = memory.engine.store.vectors([added.id]).values()
     (index.parent / "1.4711.tmp").write_bytes(index.read_bytes())
     index.unlink()
-    assert where(memory, vector.astype(np.float16).tobytes())
+    assert where(memory, halves(vector))
     assert memory.forget(added.id).verified
-    assert not where(memory, vector.astype(np.float16).tobytes())
+    assert not where(memory, halves(vector))
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
@@ -233,7 +232,7 @@ def test_an_index_built_meanwhile_does_not_bring_it_back(
 
     monkeypatch.setattr(Approximate, "build", forget_first)
     memory.engine.build_index(Space.of())
-    assert not where(memory, vector.astype(np.float16).tobytes())
+    assert not where(memory, halves(vector))
 
 
 def test_a_reason_that_quotes_it_goes_too(memory: Memory) -> None:

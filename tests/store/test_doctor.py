@@ -17,10 +17,11 @@ from halflife.agent.memory import Memory
 from halflife.cli.app import cli
 from halflife.decay import FSRS6
 from halflife.errors import CorruptStore, NothingToUndo, StoreError
-from halflife.store import doctor
+from halflife.store import doctor, seal
 from halflife.store.draft import Draft
 from halflife.store.files import reading
 from halflife.store.protocol import Why
+from halflife.store.rows import floats, halves
 from halflife.store.salvage import salvage
 from halflife.store.sqlite import SqliteStore
 from halflife.store.trace import Space
@@ -139,7 +140,7 @@ def test_a_forgotten_trace_that_is_there_again_is_not_decided_by_the_doctor(path
     assert "halflife forget" in str(found)
 
 
-@pytest.mark.parametrize("length", [0, 4, 1023])
+@pytest.mark.parametrize("length", [0, 4, 511])
 def test_vectors_of_the_wrong_length(path, length):
     damage(path, ("UPDATE vector SET data = ? WHERE n = 1", (bytes(length),)))
     check_mended(path, "wrong length", 1)
@@ -147,20 +148,20 @@ def test_vectors_of_the_wrong_length(path, length):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_vectors_that_are_no_direction(path, value):
-    damage(path, ("UPDATE vector SET data = ? WHERE n = 2", (np.full(256, value, np.float32).tobytes(),)))
+    damage(path, ("UPDATE vector SET data = ? WHERE n = 2", (np.full(256, value, np.float16).tobytes(),)))
     check_mended(path, "not numbers", 1)
 
 
 def test_a_vector_that_is_not_of_unit_length_keeps_its_direction(path):
     with closing(sqlite3.connect(path)) as db:
         [(data,)] = db.execute("SELECT data FROM vector WHERE n = 1").fetchall()
-    unit = np.frombuffer(data, np.float32)
-    long = (unit * 3).tobytes()
+    unit = floats(data)
+    long = halves(unit * 3)
     damage(path, ("UPDATE vector SET data = ?, seal = ? WHERE n = 1", (long, crc32(long))))
     check_mended(path, "length 1", 1)
     with closing(sqlite3.connect(path)) as db:
         [(data,)] = db.execute("SELECT data FROM vector WHERE n = 1").fetchall()
-    assert np.allclose(np.frombuffer(data, np.float32), unit, atol=1e-6)
+    assert np.allclose(floats(data), unit, atol=1e-3)
 
 
 def test_words_and_digests_are_made_anew_and_search_finds_them(path):
@@ -323,13 +324,32 @@ def test_an_older_version_that_changed_is_not_put_back(path):
 def test_a_vector_that_turned_is_seen(path):
     with closing(sqlite3.connect(path)) as db:
         [(data,)] = db.execute("SELECT data FROM vector WHERE n = 1").fetchall()
-    vector = np.frombuffer(data, np.float32).copy()
+    vector = floats(data)
     vector[np.argmax(np.abs(vector))] *= -1  # still of unit length
-    damage(path, ("UPDATE vector SET data = ? WHERE n = 1", (vector.tobytes(),)))
+    damage(path, ("UPDATE vector SET data = ? WHERE n = 1", (halves(vector),)))
     check_mended(path, "not as written", 1)
 
 
+def widen(path):
+    """Make the vectors those of a store of format 2: of 32 bits a number."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for n, data in db.execute("SELECT n, data FROM vector").fetchall():
+            wide = floats(data).tobytes()
+            db.execute("UPDATE vector SET data = ?, seal = ? WHERE n = ?", (wide, crc32(wide), n))
+        for op, n, before, data in db.execute("SELECT op, n, before, vector FROM change WHERE vector IS NOT NULL"):
+            wide = floats(data).tobytes()
+            kept = (wide, seal.of_change(before, wide), op, n)
+            db.execute("UPDATE change SET vector = ?, seal = ? WHERE op = ? AND n = ?", kept)
+        db.execute("PRAGMA user_version = 2")
+
+
+def vectors_of(path):
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT n, data, seal FROM vector UNION ALL SELECT n, vector, seal FROM change").fetchall()
+
+
 def test_a_store_of_a_time_without_seals_is_sealed_when_it_is_opened(path):
+    widen(path)
     damage(
         path, *(f"ALTER TABLE {t} DROP COLUMN seal" for t in ("trace", "vector", "change")), "PRAGMA user_version = 1"
     )
@@ -337,6 +357,28 @@ def test_a_store_of_a_time_without_seals_is_sealed_when_it_is_opened(path):
     assert not matters(found), str(found)
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM trace WHERE seal IS NULL").fetchone() == (0,)
+
+
+def test_a_store_of_a_time_of_wide_vectors_is_halved_when_it_is_opened(path):
+    before = vectors_of(path)
+    widen(path)
+    assert vectors_of(path) != before
+    found = examine(path)
+    assert not matters(found), str(found)
+    assert vectors_of(path) == before
+
+
+def test_a_store_of_a_time_of_wide_vectors_can_be_salvaged(path, tmp_path):
+    before = vectors_of(path)
+    widen(path)
+    assert salvage(path, tmp_path / "saved.db").healthy
+    assert vectors_of(tmp_path / "saved.db") == before
+
+
+def test_damage_to_a_wide_vector_is_still_seen_when_it_is_halved(path):
+    widen(path)
+    damage(path, "UPDATE vector SET data = zeroblob(1024) WHERE n = 1", "UPDATE vector SET data = x'00' WHERE n = 2")
+    check_mended(path, "not as written", 2)
 
 
 def test_a_lost_memory_is_named_before_the_indexes_are_made_anew(path):

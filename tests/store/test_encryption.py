@@ -19,6 +19,7 @@ from halflife.cli import main
 from halflife.decay import FSRS6
 from halflife.errors import CorruptStore, HalflifeError, InvalidInput, MissingExtra, StoreError, WrongKey
 from halflife.store import encryption
+from halflife.store.rows import halves
 from halflife.store.sqlite import SqliteStore
 
 pytest.importorskip("sqlcipher3", reason="needs the extra encryption")
@@ -42,13 +43,13 @@ def bytes_of(folder: Path) -> bytes:
 
 
 def traces_of(memory: Memory) -> list[bytes]:
-    """By what the content of a memory would be recognised: words, and vectors whole and halved."""
+    """By what the content of a memory would be recognised: words, and vectors."""
     words = {word.strip(".").encode() for text in SAID for word in text.split() if len(word) > 4}
     words |= {b"telephone", b"because", b"user:anna", b"CREATE TABLE", b"SQLite format"}
     ids = [trace.id for trace in memory.list(user_id="anna")]
     vectors = [rows[0] for rows in memory.engine.store.vectors(ids).values()]
     assert len(vectors) == 3
-    return [*words, *(v.tobytes() for v in vectors), *(v.astype(np.float16).tobytes() for v in vectors)]
+    return [*words, *map(halves, vectors)]
 
 
 def test_no_file_holds_a_text_a_word_or_a_vector(

@@ -22,6 +22,7 @@ from halflife.store.erase import erase
 from halflife.store.filters import parse
 from halflife.store.protocol import Why
 from halflife.store.recall import Question, Scored, Weights, brute_force, rank
+from halflife.store.rows import floats
 from halflife.store.sqlite import SqliteStore
 from halflife.store.text import query_ids
 from halflife.store.trace import Space
@@ -177,7 +178,7 @@ class Flat:
 
 def flat_index(store: SqliteStore) -> Approximate:
     data = store.vector_bytes(store.match(ANNA, parse({"status": "active"})))
-    windows = {n: np.frombuffer(blob, np.float32).reshape(-1, DIM) for n, blob in data.items()}
+    windows = {n: floats(blob).reshape(-1, DIM) for n, blob in data.items()}
     keys = np.repeat(list(windows), [len(rows) for rows in windows.values()])
     return Approximate(Flat(keys, np.concatenate(list(windows.values()))), store.last_op(), None)  # type: ignore[arg-type]
 

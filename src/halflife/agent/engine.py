@@ -274,9 +274,9 @@ class Engine:
         slots = np.flatnonzero(work.alive)
         data = self.store.vector_bytes(work.n[slots])
         blobs = [(int(n), data[int(n)]) for n in work.n[slots] if int(n) in data]
-        width = 4 * work.dim
+        width = 2 * work.dim
         keys = np.repeat([n for n, _ in blobs], [len(blob) // width for _, blob in blobs]).astype(np.int64)
-        vectors = np.frombuffer(b"".join(blob for _, blob in blobs), dtype=np.float32).reshape(-1, work.dim)
+        vectors = np.frombuffer(b"".join(blob for _, blob in blobs), dtype=np.float16).reshape(-1, work.dim)
         built = Approximate.build(work.dim, keys, vectors, work.op)
         built.path = self.approximate_path(space)
         try:

@@ -21,6 +21,7 @@ from halflife.agent.summarise import with_sources
 from halflife.agent.thoughts import Thought
 from halflife.store.draft import Draft
 from halflife.store.filters import parse
+from halflife.store.rows import floats
 from halflife.store.trace import Space, Trace
 
 NAME = "think-in-memory"
@@ -121,7 +122,7 @@ class ThoughtIndex:
         for n, blob in zip(fresh, feed.vectors, strict=True):
             if n in traces and traces[n].role == ROLE and blob:
                 metadata = traces[n].metadata
-                vector = np.frombuffer(blob, np.float32)[: self.engine.embedder.dim]
+                vector = floats(blob)[: self.engine.embedder.dim]
                 self._rows[n] = (vector, metadata.get("hash", ""), metadata.get("bucket", ()))
                 changed.append(n)
         if changed:

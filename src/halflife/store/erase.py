@@ -24,7 +24,7 @@ from halflife.errors import StoreError, UnknownTrace
 from halflife.store import history, scan
 from halflife.store.connection import MEMORY
 from halflife.store.protocol import Why
-from halflife.store.rows import chunks, floats, marks
+from halflife.store.rows import chunks, marks
 from halflife.store.sqlite import SqliteStore
 from halflife.store.timeparse import format_time
 from halflife.store.vectors import renote, stored_bytes, undamaged
@@ -175,10 +175,8 @@ def _needles(db: sqlite3.Connection, ns: Sequence[int]) -> set[bytes]:
         out |= scan.fragments(before.encode())
     vectors = _each(db, "SELECT data FROM vector WHERE n IN ({})", ns)
     vectors += _each(db, "SELECT vector FROM change WHERE vector IS NOT NULL AND n IN ({})", ns)
+    vectors += _each(db, "SELECT data FROM payload WHERE n IN ({})", ns)
     for (data,) in vectors:
-        half = floats(data).astype(np.float16).tobytes()  # as indexes hold it
-        out |= scan.fragments(data, _VECTOR_STRIDE) | scan.fragments(half, _VECTOR_STRIDE)
-    for (data,) in _each(db, "SELECT data FROM payload WHERE n IN ({})", ns):
         out |= scan.fragments(data, _VECTOR_STRIDE)
     longest = sorted(words, key=lambda word: (-len(word), word))[:_WORDS_CHECKED]
     return out | {word.encode()[: scan.SIZE] for word in longest}

@@ -19,6 +19,7 @@ from halflife.errors import InvalidInput, NothingToUndo, UnknownTrace
 from halflife.store import seal
 from halflife.store.draft import Draft
 from halflife.store.protocol import Event, Why
+from halflife.store.rows import halves
 from halflife.store.text import term_bytes
 from halflife.store.trace import Space
 
@@ -62,7 +63,7 @@ def modify(
     if sealed:
         seal.check_row(db, n)  # or damage would be sealed with the change
     if vectors is not None:
-        vector = np.ascontiguousarray(vectors, np.float32).tobytes()
+        vector = halves(vectors)
     if "text" in columns or "role" in columns:
         kind, text, role = db.execute("SELECT kind, text, role FROM trace WHERE n = ?", (n,)).fetchone()
         payload = db.execute("SELECT data FROM payload WHERE n = ?", (n,)).fetchone()

@@ -59,7 +59,7 @@ class Event:
 class Feed(NamedTuple):
     """What changed in a space since an operation: the columns of the rows, and the rows that are gone.
 
-    `vectors[i]` is the concatenation of the windows of row i (empty: none); both it and `terms` are given only
+    `vectors[i]` is the windows of row i as they are stored (empty: none); both it and `terms` are given only
     for rows whose content is new since then.
     """
 

@@ -17,7 +17,7 @@ from halflife.errors import InvalidInput
 from halflife.store import history, seal
 from halflife.store.draft import Draft, metadata_json
 from halflife.store.protocol import Why
-from halflife.store.rows import PAYLOAD, TRACE, chunks, marks, new_rows, read_payload
+from halflife.store.rows import PAYLOAD, TRACE, chunks, halves, marks, new_rows, read_payload
 from halflife.store.sqlite import SqliteStore
 from halflife.store.trace import Space, Trace
 
@@ -106,7 +106,7 @@ def insert(store: SqliteStore, space: Space, records: Sequence[Record], why: Why
                 raise InvalidInput(f"The memory {t.id} is in the store already.")
             db.execute(_INSERT, (*columns.values(), t.retired_at, t.version, t.status))
             if record.vectors is not None:
-                data = np.ascontiguousarray(record.vectors, np.float32).tobytes()
+                data = halves(record.vectors)
                 db.execute("INSERT INTO vector VALUES (?, ?, ?)", (columns["n"], data, crc32(data)))
             if record.payload is not None:
                 db.execute("INSERT INTO payload VALUES (?, ?)", (columns["n"], record.payload))

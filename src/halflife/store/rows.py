@@ -160,6 +160,15 @@ def chunks(values: Sequence[Any], size: int = 5000) -> Iterable[list[Any]]:
         yield list(values[start : start + size])
 
 
+def halves(vectors: NDArray[np.floating]) -> bytes:
+    """Unit vectors as they are stored: 16 bits a number, which moves a cosine by about 1e-5.
+
+    >>> floats(halves(np.float32([0.6, 0.8]))).round(3).tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
+    return vectors.astype(np.float16).tobytes()
+
+
 def floats(blob: bytes) -> NDArray[np.float32]:
-    """A vector's bytes as numbers."""
-    return np.frombuffer(blob, dtype=np.float32)
+    """The numbers of stored vectors."""
+    return np.frombuffer(blob, dtype=np.float16).astype(np.float32)

@@ -25,6 +25,7 @@ from halflife.store.contents import changed, mismatched
 from halflife.store.diagnosis import Diagnosis, named
 from halflife.store.doctor import examine
 from halflife.store.files import reading
+from halflife.store.schema import halve
 from halflife.store.sqlite import SqliteStore
 
 _BLOCK = 4096  # keys read at once
@@ -132,6 +133,8 @@ def _salvage(path: Path, target: Path, folder: Path) -> Salvage:
         reader.run()
         if reader.unsealed:
             seal.seal_all(db)
+        if reader.wide:
+            halve(db)
         gone = reader.gone()
     if not reader.saved["trace"]:
         raise CorruptStore(f"No memory can be read in {path}.", "Restore a backup.")
@@ -201,6 +204,7 @@ class _Reader:
         self.lost: dict[str, list[Range]] = {}
         self.refused = 0
         self.unsealed = False  # the store is of a time without seals
+        self.wide = self._one("PRAGMA user_version") in (1, 2)  # of a time with vectors of 32 bits a number
 
     def run(self) -> None:
         self._settings()

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from zlib import crc32
 
-from halflife.store.seal import TABLES, seal_all
+import numpy as np
+
+from halflife.store.seal import TABLES, of_change, seal_all
 
 APPLICATION_ID = 0x48414C46  # "HALF": tells a Halflife store from any other SQLite file
 
@@ -37,7 +40,7 @@ def _initial(db: sqlite3.Connection) -> None:
             lapses REAL NOT NULL, span REAL NOT NULL)""",
         "CREATE UNIQUE INDEX trace_same ON trace (space, digest) WHERE status <> 'retired'",
         "CREATE INDEX trace_changed ON trace (space, changed)",
-        "CREATE TABLE vector (n INTEGER PRIMARY KEY, data BLOB NOT NULL) -- float32 [windows, dim]",
+        "CREATE TABLE vector (n INTEGER PRIMARY KEY, data BLOB NOT NULL) -- [windows, dim], see rows.halves",
         "CREATE TABLE payload (n INTEGER PRIMARY KEY, data BLOB NOT NULL) -- safetensors",
         """CREATE TABLE source (derived INTEGER NOT NULL, source INTEGER NOT NULL,
             PRIMARY KEY (derived, source)) WITHOUT ROWID""",
@@ -65,4 +68,29 @@ def _seals(db: sqlite3.Connection) -> None:
     seal_all(db)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_initial, _seals)
+def halve(db: sqlite3.Connection) -> None:
+    """Vectors in 16 bits a number instead of 32. One that was damaged keeps a seal that is not its own."""
+    for op, n, before, data, kept in db.execute(
+        "SELECT op, n, before, vector, seal FROM change WHERE vector IS NOT NULL"
+    ).fetchall():
+        half, wrong = _half(data), of_change(before, data) != kept
+        db.execute(
+            "UPDATE change SET vector = ?, seal = ? WHERE op = ? AND n = ?",
+            (half, of_change(before, half) + wrong, op, n),
+        )
+    db.create_function("half", 1, _half, deterministic=True)
+    db.create_function("crc32", 1, crc32, deterministic=True)
+    db.execute(
+        "UPDATE vector SET data = half(data), seal = crc32(half(data)) + (seal IS NOT crc32(data)) "
+        "WHERE typeof(data) = 'blob'"
+    )
+
+
+def _half(data: bytes) -> bytes:
+    if len(data) % 4:
+        return data  # cut short: the doctor says so
+    with np.errstate(all="ignore"):  # a damaged number may be any
+        return np.frombuffer(data, np.float32).astype(np.float16).tobytes()
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_initial, _seals, halve)

@@ -34,6 +34,8 @@ from halflife.store.rows import (
     STATE,
     chunks,
     columns_of,
+    floats,
+    halves,
     marks,
     new_rows,
     onward,
@@ -240,7 +242,7 @@ class SqliteStore:
     def _attach(self, db: sqlite3.Connection, space: int, drafts: Sequence[Draft], added: Sequence[Added]) -> None:
         """Vectors, payloads and sources of the new traces."""
         new = [(d, a.n) for d, a in zip(drafts, added, strict=True) if a.event == "add"]
-        vectors = [(n, d.vectors.astype(np.float32, copy=False).tobytes()) for d, n in new if d.vectors is not None]
+        vectors = [(n, halves(d.vectors)) for d, n in new if d.vectors is not None]
         db.executemany("INSERT INTO vector VALUES (?, ?, ?)", [(n, data, crc32(data)) for n, data in vectors])
         if payloads := [(n, d.payload) for d, n in new if d.payload is not None]:
             db.executemany("INSERT INTO payload VALUES (?, ?)", payloads)
@@ -352,9 +354,7 @@ class SqliteStore:
                 "SELECT n, text FROM trace WHERE n > ? AND text <> '' ORDER BY n LIMIT 512", (last,)
             ).fetchall():
                 vectors = embed([text for _, text in rows])
-                data = [
-                    (n, np.ascontiguousarray(v, np.float32).tobytes()) for (n, _), v in zip(rows, vectors, strict=True)
-                ]
+                data = [(n, halves(v)) for (n, _), v in zip(rows, vectors, strict=True)]
                 db.executemany(
                     "INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", [(n, blob, crc32(blob)) for n, blob in data]
                 )
@@ -436,11 +436,11 @@ class SqliteStore:
             sql = f"SELECT id, data, vector.seal FROM trace JOIN vector USING (n) WHERE id IN ({marks(part)})"
             for id, data, kept in self.db.all(sql, *part):
                 seal.check_vector(kept, id, data)
-                found[id] = np.frombuffer(data, np.float32).reshape(-1, known[1] if known else 1)
+                found[id] = floats(data).reshape(-1, known[1] if known else 1)
         return found
 
     def vector_bytes(self, ns: Ints) -> dict[int, bytes]:
-        """The stored vectors of traces by number, as float32 bytes."""
+        """The vectors of traces by number, as they are stored: `rows.floats` reads them."""
         found: dict[int, bytes] = {}
         for part in chunks(ns.tolist()):
             found.update(self.db.all(f"SELECT n, data FROM vector WHERE n IN ({marks(part)})", *part))

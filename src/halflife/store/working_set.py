@@ -16,7 +16,7 @@ from halflife.decay.law import Array, State
 from halflife.errors import CorruptStore
 from halflife.store.bm25 import TextIndex
 from halflife.store.protocol import Feed, Ints, Store
-from halflife.store.rows import STATE
+from halflife.store.rows import STATE, floats
 from halflife.store.sessions import Sessions
 from halflife.store.text import content_words
 from halflife.store.trace import Space, Status
@@ -300,20 +300,18 @@ class WorkingSet:
 
     def read(self, slots: Ints) -> tuple[Floats, Ints]:
         """The stored vectors of some slots, in one matrix, and where those of each begin: a row of zeros for none."""
-        none = b"\0" * 4 * self.dim
+        none = b"\0" * 2 * self.dim
         ns = self.n[slots]
         data = self.store.vector_bytes(ns)
         blobs = [data.get(n) or none for n in ns.tolist()]
         ends = np.cumsum([len(blob) for blob in blobs]) // len(none)
-        matrix = np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(-1, self.dim)
+        matrix = floats(b"".join(blobs)).reshape(-1, self.dim)
         return matrix, np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
 
     def windows(self, slots: Ints) -> list[Floats]:
         """The stored vectors of a few slots."""
         data = self.store.vector_bytes(self.n[slots])
-        return [
-            np.frombuffer(data.get(int(n), b""), dtype=np.float32).reshape(-1, self.dim or 1) for n in self.n[slots]
-        ]
+        return [floats(data.get(int(n), b"")).reshape(-1, self.dim or 1) for n in self.n[slots]]
 
 
 def allowed_slots(work: WorkingSet, ns: Ints) -> NDArray[np.bool_]:
