@@ -74,7 +74,7 @@ def test_the_table_filters_by_kind_and_status():
     assert len(papers_table().rows) == 65
     slugs = [row[1] for row in papers_table(kind="agent memory", status="planned").rows]
     assert "a-mem" in slugs
-    assert "longmemeval" in slugs  # benchmark + agent memory
+    assert "memgen" in slugs  # agent memory + sequence model
     assert "memorybank" not in slugs
     with pytest.raises(InvalidInput, match="agent memory"):
         papers_table(kind="agents")
