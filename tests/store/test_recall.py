@@ -23,6 +23,7 @@ from halflife.store.filters import parse
 from halflife.store.protocol import Why
 from halflife.store.recall import Question, Scored, Weights, brute_force, rank
 from halflife.store.rows import floats
+from halflife.store.sessions import Sessions
 from halflife.store.sqlite import SqliteStore
 from halflife.store.text import query_ids
 from halflife.store.trace import Space
@@ -315,3 +316,46 @@ def test_since_and_until_are_half_open(memory: Memory) -> None:
         memory.add(f"Tea on day {day}.", at=f"2023-01-0{day}")
     found = memory.search("tea", since="2023-01-01", until="2023-01-03")
     assert {hit.text for hit in found} == {"Tea on day 1.", "Tea on day 2."}
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_links_of_some_are_those_of_all_that_touch_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    with random_store(rng, 12) as store:
+        ids = [trace.id for trace in store.iterate(ANNA)]
+        for kind in ("similar", "related", "similar"):
+            pairs = [(*rng.choice(ids, size=2).tolist(), float(rng.choice([0.3, 0.7, 1.0]))) for _ in range(8)]
+            op = store.link(pairs, kind, Why("link"), 0.0)
+        if rng.random() < 0.5:
+            store.undo(op, Why("undo"), 1.0)
+        some = rng.choice(12, size=4).tolist()
+        wanted = [link for link in store.links(ANNA) if set(link[:2]) & set(some)]
+        assert sorted(store.links(ANNA, some)) == sorted(wanted)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_sessions_are_in_order_whatever_came_when(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sessions, told, at, n, gone = Sessions(), [], np.zeros(0), np.zeros(0, dtype=np.int64), set()
+    for _ in range(4):
+        count = int(rng.integers(0, 6))
+        names = [None if rng.random() < 0.2 else str(rng.integers(3)) for _ in range(count)]
+        told += names
+        at = np.concatenate([at, rng.integers(0, 9, count).astype(float)])
+        n = np.concatenate([n, rng.integers(0, 99, count)])
+        sessions.add(names, at, n)
+        leaving = [i for i in range(len(told)) if i not in gone and rng.random() < 0.2]
+        sessions.remove(np.array(leaving, dtype=np.int64))
+        gone |= set(leaving)
+        before, after = np.full(len(told), -1), np.full(len(told), -1)
+        for name in {name for name in told if name is not None}:
+            chain = [i for i in range(len(told)) if told[i] == name and i not in gone]
+            chain.sort(key=lambda i: (at[i], n[i]))
+            before[chain[1:]], after[chain[:-1]] = chain[:-1], chain[1:]
+        found = sessions.beside(np.arange(len(told)))
+        assert [(at[a], n[a]) if a >= 0 else None for a in found[0]] == [
+            (at[a], n[a]) if a >= 0 else None for a in before
+        ]
+        assert (found[1] >= 0).tolist() == (after >= 0).tolist()

@@ -25,10 +25,10 @@ from halflife.llm.embedder import Embedder
 from halflife.store.connection import MEMORY
 from halflife.store.draft import Draft
 from halflife.store.filters import ALL, Filter
-from halflife.store.protocol import Added, Why
+from halflife.store.protocol import Added, Pulse, Why
 from halflife.store.recall import Question, Scored, Weights, rank
 from halflife.store.sqlite import SqliteStore
-from halflife.store.text import query_ids
+from halflife.store.text import content, query_ids
 from halflife.store.timerange import time_range
 from halflife.store.trace import Space, Status
 from halflife.store.vectors import Approximate, Floats
@@ -111,6 +111,10 @@ class Engine:
 
     def unit(self, vector: Sequence[float] | NDArray[np.floating]) -> Floats:
         """A caller's vector, checked and scaled to unit length."""
+        if isinstance(vector, np.ndarray) and vector.shape == (self.embedder.dim,):
+            norm = math.sqrt(float(np.dot(vector, vector)))
+            if 0.0 < norm < math.inf:
+                return (vector / norm).astype(np.float32, copy=False)
         return cast(Floats, self.units([vector])[0][0])
 
     def units(self, vectors: Sequence[Any]) -> list[Floats]:
@@ -141,10 +145,13 @@ class Engine:
 
     def working_set(self, space: Space, statuses: tuple[Status, ...] = ("active",)) -> WorkingSet:
         """The searchable traces of a space, up to date."""
+        return self._follow(space, statuses, self.store.pulse(space))
+
+    def _follow(self, space: Space, statuses: tuple[Status, ...], pulse: Pulse) -> WorkingSet:
         with self._lock:
             key = (space.name, statuses)
             work = self._work.get(key)
-            dim = self.store.require(self.embedder.fingerprint, self.embedder.dim)
+            dim = self.store.agree(pulse.embedder, self.embedder.fingerprint, self.embedder.dim)
             if work is None or work.dim != dim or self._worn(work):
                 approximate = self.approximate(space) if statuses == ("active",) else None
                 work = WorkingSet(self.store, space, dim, statuses=statuses, approximate=approximate)
@@ -153,7 +160,7 @@ class Engine:
             while len(self._work) > SPACES_IN_MEMORY:
                 self._work.popitem(last=False)
             try:
-                work.refresh()
+                work.refresh(pulse.op)
             except BaseException:  # an interrupt half-way leaves it half updated
                 del self._work[key]
                 raise
@@ -191,14 +198,16 @@ class Engine:
     ) -> list[Hit]:
         """The k best traces, near-duplicates collapsed. Nothing is reinforced."""
         now = self.clock() if now is None else now
-        if self.store.space_id(space) is None:
-            return []
         with self._lock:
-            asked = asked_of(query, self.working_set(space, statuses).roles) if query is not None else None
+            pulse = self.store.pulse(space)
+            if pulse.space is None:
+                return []
+            asked = asked_of(query, self._follow(space, statuses, pulse).roles) if query is not None else None
         if vector is None and asked is not None:
             vector = self.embedder.embed([asked.spoken])[0]
+            pulse = self.store.pulse(space)
         with self._lock:
-            work = self.working_set(space, statuses)
+            work = self._follow(space, statuses, pulse)
             question = Question(
                 vector=vector if work.dim else None,
                 terms=query_ids(asked.words) if asked else None,
@@ -217,7 +226,7 @@ class Engine:
     def _hits(self, work: WorkingSet, found: Sequence[Scored], k: int, collapse: bool) -> list[Hit]:
         """The first k results as hits; one that says the same as an earlier one is left out and named there."""
         hits: list[Hit] = []
-        seen: dict[bytes, int] = {}
+        seen: dict[frozenset[int], int] = {}
         for start in range(0, len(found), k):
             block = found[start : start + k]
             traces = self.store.by_number([int(work.n[s.slot]) for s in block])
@@ -225,14 +234,15 @@ class Engine:
                 trace = traces.get(int(work.n[s.slot]))
                 if trace is None:
                     continue
-                words = query_ids(trace.text).tobytes() if collapse else b""
+                words = content(trace.text) if collapse else None
                 twin = seen.get(words) if words else None
                 if twin is not None and self._alike(hits[twin].trace.id, trace.id):
                     hits[twin] = replace(hits[twin], also=(*hits[twin].also, trace.id))
                     continue
                 if len(hits) == k:
                     return hits
-                seen.setdefault(words, len(hits))
+                if words:
+                    seen.setdefault(words, len(hits))
                 hits.append(Hit(trace, s.score, s.retention, s.parts, s.importance, self.weights.fading, s.substance))
             if len(hits) == k:
                 return hits

@@ -56,6 +56,14 @@ class Event:
     before: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Pulse(NamedTuple):
+    """Whether anything changed: the number of a space (None: unknown), the store's embedder, the last operation."""
+
+    space: int | None
+    embedder: tuple[str, int] | None
+    op: int
+
+
 class Feed(NamedTuple):
     """What changed in a space since an operation: the columns of the rows, and the rows that are gone.
 
@@ -89,6 +97,7 @@ class Store(Protocol):
     def bind(self, fingerprint: str, dim: int) -> None: ...
     def require(self, fingerprint: str, dim: int) -> int: ...
     def embedder(self) -> tuple[str, int] | None: ...
+    def pulse(self, space: Space) -> Pulse: ...
     def spaces(self) -> list[tuple[Space, int]]: ...
     def space_id(self, space: Space) -> int | None: ...
 

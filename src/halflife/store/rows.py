@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from halflife.store.text import term_bytes
 from halflife.store.trace import Space, Trace, new_ids
 
 _REPAIR = "Restore a backup, or keep what is readable: halflife doctor --repair"
+R = TypeVar("R")
+
 STATE = ("stability", "difficulty", "uses", "lapses", "span")
 TRACE = [
     *"n id space digest kind text at valid_from valid_to recorded_at agent_id session_id role metadata".split(),
@@ -31,7 +34,8 @@ INSERT_NEW = INSERT + " ON CONFLICT (space, digest) WHERE status <> 'retired' DO
 READ = (
     "SELECT trace.n, trace.id, space.name, text, at, recorded_at, trace.kind, valid_from, valid_to, retired_at, "
     "agent_id, session_id, role, metadata, importance, layer, stability, difficulty, uses, lapses, span, last_used, "
-    "system, version, status, seal FROM trace JOIN space ON space.id = trace.space"
+    "system, version, status, seal, EXISTS (SELECT 1 FROM source WHERE derived = trace.n) "
+    "FROM trace JOIN space ON space.id = trace.space"
 )
 
 # Links not taken back that touch some traces; the view `live_link` would look at all links.
@@ -40,6 +44,8 @@ LINKS_OF = """
         SELECT a, b, kind, op, weight FROM link WHERE a IN ({0})
         UNION ALL SELECT a, b, kind, op, weight FROM link WHERE b IN ({0})
     ) AS touching JOIN operation USING (op) WHERE undone_by IS NULL"""
+
+_FIELDS, _STATE = ([field.name for field in fields(kind)] for kind in (Trace, State))
 
 # What an update may change, and how a value becomes a column.
 EDITABLE = (
@@ -88,16 +94,25 @@ def state_of(columns: Iterable[Sequence[float]]) -> State:
 def read_trace(row: Sequence[Any], sources: tuple[str, ...]) -> Trace:
     """A row of `READ` as a record. Raises `CorruptStore` if it is not as it was written."""
     (n, id, space, text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role, metadata, importance,
-     layer, *state, last_used, system, version, status, kept_seal) = row  # fmt: skip
+     layer, *state, last_used, system, version, status, kept_seal, _) = row  # fmt: skip
     sealed = (id, kind, text, at, valid_from, valid_to, recorded, agent, session, role, metadata, importance, layer,
               system)  # fmt: skip
     seal.check_trace(kept_seal, n, space, sealed)
     if any(type(number) is not float for number in (last_used, *state)) or type(version) is not int:
         raise CorruptStore(f"The strength of the memory {id} is no number: the file is damaged.", _REPAIR)
-    return Trace(
+    values = (
         id, Space(space), text, at, recorded, kind, valid_from, valid_to, retired, agent, session, role,
-        json.loads(metadata), importance, layer, State(*state), last_used, sources, system, version, status,
+        {} if metadata == "{}" else json.loads(metadata), importance, layer, _record(State, _STATE, state),
+        last_used, sources, system, version, status,
     )  # fmt: skip
+    return _record(Trace, _FIELDS, values)
+
+
+def _record(kind: type[R], names: Sequence[str], values: Iterable[Any]) -> R:
+    """A frozen record from all its fields, set at once: its own constructor sets them one by one."""
+    record = object.__new__(kind)
+    record.__dict__.update(zip(names, values, strict=True))
+    return record
 
 
 PAYLOAD = "SELECT id, digest, kind, role, text, data FROM trace JOIN payload USING (n)"

@@ -25,7 +25,7 @@ from halflife.store import history, seal
 from halflife.store.connection import MEMORY, Database
 from halflife.store.draft import Draft
 from halflife.store.filters import Filter
-from halflife.store.protocol import RECALL, Added, Event, Feed, Ints, Why
+from halflife.store.protocol import RECALL, Added, Event, Feed, Ints, Pulse, Why
 from halflife.store.rows import (
     INSERT_NEW,
     LINKS_OF,
@@ -47,6 +47,9 @@ from halflife.store.rows import (
 from halflife.store.trace import Space, Status, Trace, new_ids
 
 _FEED = ("n", "version", "at", "last_used", *STATE, "importance", "created")
+_PULSE = """
+    SELECT (SELECT id FROM space WHERE name = ?), (SELECT value FROM meta WHERE key = 'embedder'),
+           (SELECT max(seq) FROM sqlite_sequence WHERE name = 'operation')"""
 _FRESH = (
     "created > ? OR n IN (SELECT n FROM change WHERE op > ?) "
     "OR EXISTS (SELECT 1 FROM operation WHERE kind = 'reembed' AND op > ?)"
@@ -101,7 +104,10 @@ class SqliteStore:
 
     def require(self, fingerprint: str, dim: int) -> int:
         """Refuse an embedder other than the store's. Returns the dimension of its vectors, 0 if it has none yet."""
-        known = self.embedder()
+        return self.agree(self.embedder(), fingerprint, dim)
+
+    def agree(self, known: tuple[str, int] | None, fingerprint: str, dim: int) -> int:
+        """The same, where the store's embedder is known."""
         if known is not None and known != (fingerprint, dim):
             raise EmbedderMismatch(
                 f"{self.path} was made with the embedder {known[0]} ({known[1]} dimensions); "
@@ -112,11 +118,12 @@ class SqliteStore:
 
     def embedder(self) -> tuple[str, int] | None:
         """Fingerprint and dimension of the embedder that the store was made with, once it has vectors."""
-        value = self.db.meta("embedder")
-        if value is None:
-            return None
-        fingerprint, _, dim = value.rpartition("|")
-        return fingerprint, int(dim)
+        return _embedder(self.db.meta("embedder"))
+
+    def pulse(self, space: Space) -> Pulse:
+        """What a reader asks before every search, in one query."""
+        [(space_id, embedder, op)] = self.db.all(_PULSE, space.name)
+        return Pulse(space_id, _embedder(embedder), op or 0)
 
     def identity(self) -> str:
         """A random name given to the store when it was made, by which derived files know theirs."""
@@ -387,13 +394,13 @@ class SqliteStore:
             found: dict[int, Trace] = {}
             for part in chunks([int(n) for n in ns]):
                 rows = db.execute(f"{READ} WHERE trace.n IN ({marks(part)})", part).fetchall()
-                sources = sources_of(db, [row[0] for row in rows])
+                sources = sources_of(db, [row[0] for row in rows if row[-1]])
                 found.update({row[0]: read_trace(row, sources.get(row[0], ())) for row in rows})
             return found
 
     def _read(self, db: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[Trace]:
         rows = db.execute(sql, args).fetchall()
-        sources = sources_of(db, [row[0] for row in rows])
+        sources = sources_of(db, [row[0] for row in rows if row[-1]])
         return [read_trace(row, sources.get(row[0], ())) for row in rows]
 
     def find(self, space: Space, where: Filter, *, limit: int | None = None, offset: int = 0) -> list[Trace]:
@@ -421,7 +428,7 @@ class SqliteStore:
             sql = f"{READ} WHERE trace.n > ? {'AND space.name = ?' if space else ''} ORDER BY trace.n LIMIT 512"
             with self.db.read() as db:
                 rows = db.execute(sql, (last, space.name) if space else (last,)).fetchall()
-                sources = sources_of(db, [row[0] for row in rows])
+                sources = sources_of(db, [row[0] for row in rows if row[-1]])
             if not rows:
                 return
             last = onward(rows, last)
@@ -459,11 +466,12 @@ class SqliteStore:
             sql = "SELECT a, b, max(weight) FROM live_link JOIN trace ON n = a WHERE space = ? GROUP BY a, b"
             return self.db.all(sql, self.space_id(space))
         # Of several links of a kind the last that was not taken back counts, of several kinds the strongest.
-        last: dict[tuple[int, int, str], tuple[int, float]] = {}
-        for part in chunks(of):
-            for a, b, kind, op, weight in self.db.all(LINKS_OF.format(marks(part)), *part, *part):
-                last[a, b, kind] = max((op, weight), last.get((a, b, kind), (0, 0.0)))
-        strongest: dict[tuple[int, int], float] = {}
+        rows = {row for part in chunks(of) for row in self.db.all(LINKS_OF.format(marks(part)), *part, *part)}
+        strongest = {(a, b): weight for a, b, _, _, weight in rows}
+        if len(strongest) == len(rows):
+            return [(a, b, weight) for (a, b), weight in strongest.items()]
+        last = {(a, b, kind): (op, weight) for a, b, kind, op, weight in sorted(rows)}
+        strongest = {}
         for (a, b, _), (_, weight) in last.items():
             strongest[a, b] = max(weight, strongest.get((a, b), 0.0))
         return [(a, b, weight) for (a, b), weight in strongest.items()]
@@ -546,3 +554,11 @@ class SqliteStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _embedder(value: str | None) -> tuple[str, int] | None:
+    """Fingerprint and dimension, from the setting that keeps them."""
+    if value is None:
+        return None
+    fingerprint, _, dim = value.rpartition("|")
+    return fingerprint, int(dim)

@@ -193,13 +193,10 @@ class Approximate:
         found = self.index.search(query, count)
         keys, similarity = found.keys.astype(np.int64), (1.0 - found.distances).astype(np.float32)
         rest = max(float(similarity[-1]), 0.0) if len(keys) == count else 0.0
-        seen: dict[int, int] = {}
-        for i, key in enumerate(keys.tolist()):  # a trace is as near as the best of its windows
-            seen.setdefault(key, i)
-        if len(seen) == len(keys):
-            return keys, similarity, rest
-        first = list(seen.values())
-        return keys[first], similarity[first], rest
+        if len(set(keys.tolist())) < len(keys):  # a trace is as near as the best of its windows
+            first = np.sort(np.unique(keys, return_index=True)[1])
+            keys, similarity = keys[first], similarity[first]
+        return keys, similarity, rest
 
     def search_many(self, queries: Floats, count: int) -> Iterator[tuple[Ints, Floats]]:
         """The nearest traces of each of several queries."""

@@ -78,9 +78,9 @@ class WorkingSet:
 
     # -- following the store ----------------------------------------------------------------------------------
 
-    def refresh(self) -> None:
-        """Take in what any process has written since the last time."""
-        if self.op and self.store.last_op() == self.op:
+    def refresh(self, last_op: int | None = None) -> None:
+        """Take in what any process has written since the last time; `last_op` if the caller has just asked for it."""
+        if self.op and (self.store.last_op() if last_op is None else last_op) == self.op:
             return
         cover = self.approximate.op if self.approximate else 0
         try:
