@@ -359,3 +359,14 @@ def test_sessions_are_in_order_whatever_came_when(seed: int) -> None:
             (at[a], n[a]) if a >= 0 else None for a in before
         ]
         assert (found[1] >= 0).tolist() == (after >= 0).tolist()
+
+
+def test_an_index_read_from_its_file_searches_as_wide_as_when_it_was_built(tmp_path: Path) -> None:
+    vectors = near(np.random.default_rng(0), 50)
+    built = Approximate.build(DIM, np.arange(50), vectors, 1)
+    built.path = tmp_path / "ann" / "1.usearch"
+    built.save("mine")
+    read = Approximate.load(built.path, "mine")
+    assert read is not None
+    assert read.index.expansion_search == built.index.expansion_search
+    assert read.search(vectors[0], 5)[0].tolist() == built.search(vectors[0], 5)[0].tolist()

@@ -23,6 +23,9 @@ from halflife.store import private
 from halflife.store.protocol import Ints
 
 Floats = NDArray[np.float32]
+# How many candidates a search in the index keeps. Of the exact ten nearest among 100,000 sentences, a search by vector
+# returned 98.9 % with 64, 99.3 % with 80 and 99.4 % with 96, which took 0.44, 0.53 and 0.60 ms in the index.
+WIDTH = 80
 
 
 class Growing:
@@ -146,10 +149,10 @@ class Approximate:
     def build(
         cls, dim: int, keys: Ints, vectors: NDArray[np.floating], op: int, path: Path | None = None
     ) -> Approximate:
-        """Index vectors (float16, M 24, ef 128 for construction, 96 for search). About 0.5 ms a vector on two cores."""
+        """Index vectors (float16, M 24, ef 128 for construction). About 0.5 ms a vector on two cores."""
         index = Index(
             ndim=dim, metric=MetricKind.IP, dtype=ScalarKind.F16, connectivity=24, expansion_add=128,
-            expansion_search=96, multi=True,
+            expansion_search=WIDTH, multi=True,
         )  # fmt: skip
         index.add(keys.astype(np.uint64), vectors, copy=True)
         made = cls(index, op, path)
@@ -170,7 +173,10 @@ class Approximate:
             index = Index.restore(str(path), view=False)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError):
             return None
-        return None if index is None else cls(index, op, path)
+        if index is None:
+            return None
+        index.expansion_search = WIDTH  # type: ignore[misc]  # it can be set; the file does not keep it
+        return cls(index, op, path)
 
     def save(self, identity: str = "") -> None:
         """Write the index, then what it covers; a reader sees the old one or the new one."""
