@@ -300,13 +300,16 @@ class WorkingSet:
 
     def read(self, slots: Ints) -> tuple[Floats, Ints]:
         """The stored vectors of some slots, in one matrix, and where those of each begin: a row of zeros for none."""
-        none = b"\0" * 2 * self.dim
-        ns = self.n[slots]
-        data = self.store.vector_bytes(ns)
-        blobs = [data.get(n) or none for n in ns.tolist()]
-        ends = np.cumsum([len(blob) for blob in blobs]) // len(none)
-        matrix = floats(b"".join(blobs)).reshape(-1, self.dim)
-        return matrix, np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+        width = 2 * self.dim
+        ns = self.n[slots].tolist()
+        data = self.store.vector_bytes(self.n[slots])
+        blobs = list(data.values()) if list(data) == ns else [data.get(n, b"") for n in ns]
+        joined = b"".join(blobs)
+        if len(joined) == width * len(ns) and all(blobs):  # one window each
+            return floats(joined).reshape(-1, self.dim), np.arange(len(ns))
+        blobs = [blob or b"\0" * width for blob in blobs]
+        ends = np.cumsum([len(blob) for blob in blobs]) // width
+        return floats(b"".join(blobs)).reshape(-1, self.dim), np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
 
     def windows(self, slots: Ints) -> list[Floats]:
         """The stored vectors of a few slots."""
