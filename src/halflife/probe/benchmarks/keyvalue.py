@@ -118,6 +118,7 @@ class KeyValueMemory:
         self._embedder, self._windows = embedder, windows
         self._expand = expansions["fact" if value == "fact" else key.removeprefix("V+")] if self._expands else None
         self._known: dict[str, tuple[str, ...]] = {}
+        self._cut: dict[str, list[str]] = {}
         self.ingest(History("", ()))
 
     @property
@@ -128,8 +129,8 @@ class KeyValueMemory:
         """Store a history in place of the last one. What others than `"user"` say is read, and never searched."""
         self.values = list(self._made(history))
         keyed = [(n, key) for n, value in enumerate(self.values) for key in self._keys(value)]
-        if self._embedder is not None and self._windows == "all":
-            keyed = [(n, window) for n, key in keyed for window in self._embedder.split(key)]
+        if self._windows == "all":
+            keyed = [(n, window) for n, key in keyed for window in self._windows_of(key)]
         self.keys = [key for _, key in keyed]
         self._owners = np.array([n for n, _ in keyed], dtype=np.intp)
         if self._embedder is not None:
@@ -189,6 +190,13 @@ class KeyValueMemory:
         if self.join == "separate":
             return [value.said, *made]
         return [f"{text} {value.said}" for text in made] or [value.said]
+
+    def _windows_of(self, key: str) -> list[str]:
+        if self._embedder is None:
+            return [key]
+        if key not in self._cut:
+            self._cut[key] = self._embedder.split(key)
+        return self._cut[key]
 
     def _extracts(self, text: str) -> tuple[str, ...]:
         assert self._expand is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -97,6 +98,7 @@ def project(
     return sessions, frozenset(map(session_of, gold)), [session_of(id) for id in corpus], max(k, depth)
 
 
+@lru_cache(maxsize=20_000)
 def session_of(turn: str) -> str:
     """The session of a turn's id. Raises `InvalidInput` if it is not `<session>_<n>`.
 
