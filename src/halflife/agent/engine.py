@@ -27,6 +27,7 @@ from halflife.store.draft import Draft
 from halflife.store.filters import ALL, Filter
 from halflife.store.protocol import Added, Pulse, Why
 from halflife.store.recall import Question, Scored, Weights, rank
+from halflife.store.rows import STORED
 from halflife.store.sqlite import SqliteStore
 from halflife.store.text import content, query_ids
 from halflife.store.timerange import time_range
@@ -284,9 +285,9 @@ class Engine:
         slots = np.flatnonzero(work.alive)
         data = self.store.vector_bytes(work.n[slots])
         blobs = [(int(n), data[int(n)]) for n in work.n[slots] if int(n) in data]
-        width = 2 * work.dim
+        width = STORED.itemsize * work.dim
         keys = np.repeat([n for n, _ in blobs], [len(blob) // width for _, blob in blobs]).astype(np.int64)
-        vectors = np.frombuffer(b"".join(blob for _, blob in blobs), dtype=np.float16).reshape(-1, work.dim)
+        vectors = np.frombuffer(b"".join(blob for _, blob in blobs), dtype=STORED).reshape(-1, work.dim)
         built = Approximate.build(work.dim, keys, vectors, work.op)
         built.path = self.approximate_path(space)
         try:

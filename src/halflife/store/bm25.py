@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from halflife.errors import InvalidInput
+from halflife.store.ascending import find
 
 Terms: TypeAlias = NDArray[np.uint32]
 T = TypeVar("T", bound=np.generic)
@@ -243,14 +244,13 @@ class TextIndex:
 
     def frequencies(self, query: Terms, slots: ArrayLike) -> NDArray[np.float64]:
         """How often each term of the query occurs in some documents: [terms, slots], terms ascending and unique."""
-        wanted = _slots(slots)
+        wanted = _slots(slots).astype(np.int32)
         rows = []
         for term in sorted(set(query.tolist())):
             where, tf = self._postings(term)
+            at, there = find(where, wanted)
             row = np.zeros(len(wanted))
-            if len(where):
-                at = np.minimum(np.searchsorted(where, wanted.astype(np.int32)), len(where) - 1)
-                row = np.where(where[at] == wanted, tf[at], 0.0)
+            row[there] = tf[at[there]]
             rows.append(row)
         return np.array(rows).reshape(-1, len(wanted))
 
@@ -363,9 +363,10 @@ class Matches:
     def score(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
         """The whole score of some documents."""
         out = self.scores[slots]
+        wanted = slots.astype(np.int32)
         for word in self._closed:
-            at = np.minimum(np.searchsorted(word.slots, slots.astype(np.int32)), len(word.slots) - 1)
-            holds = np.flatnonzero(word.slots[at] == slots)
+            at, there = find(word.slots, wanted)
+            holds = np.flatnonzero(there)
             out[holds] += self._gain(word, slots[holds], word.tf[at[holds]])
         return out
 

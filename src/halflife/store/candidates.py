@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halflife.decay.law import Array
+from halflife.store.ascending import among, distinct, find
 from halflife.store.protocol import Ints
 from halflife.store.vectors import Floats
 from halflife.store.working_set import WorkingSet
@@ -29,9 +30,6 @@ class Fetched:
     slots: Ints
     parts: NDArray[np.float64]  # [4, candidates]
     unseen: float
-
-
-NONE = Fetched(np.zeros(0, dtype=np.int64), np.zeros((4, 0)), 0.0)
 
 
 class Exact:
@@ -270,10 +268,10 @@ class Nearest:
 
     def _of_newer(self, slots: Ints) -> Floats:
         """The similarity of traces that the index does not cover: 0 without a vector."""
-        if not len(self.newer):
-            return np.zeros(len(slots), dtype=np.float32)
-        at = np.minimum(np.searchsorted(self.newer, slots), len(self.newer) - 1)
-        return np.where(self.newer[at] == slots, self.newer_similarity[at], np.float32(0))
+        at, there = find(self.newer, slots)
+        out = np.zeros(len(slots), dtype=np.float32)
+        out[there] = self.newer_similarity[at[there]]
+        return out
 
     def _read(self, slots: Ints) -> Floats:
         """The similarity of traces from their stored vectors."""
@@ -310,22 +308,6 @@ def largest(values: NDArray[np.float64], count: int) -> Ints:
     above = np.flatnonzero(values > edge)
     ties = np.flatnonzero(values == edge)
     return np.concatenate([above, ties[len(ties) - (count - len(above)) :]])
-
-
-def distinct(slots: Ints) -> Ints:
-    """The distinct ones, ascending. (`np.unique` hashes, which is slower.)"""
-    slots = np.sort(slots)
-    first = np.ones(len(slots), dtype=np.bool_)
-    np.not_equal(slots[1:], slots[:-1], out=first[1:])
-    return slots[first]
-
-
-def among(slots: Ints, ascending: Ints) -> NDArray[np.bool_]:
-    """Which of some slots are in an ascending row of slots."""
-    if not len(ascending):
-        return np.zeros(len(slots), dtype=np.bool_)
-    at = np.minimum(np.searchsorted(ascending, slots), len(ascending) - 1)
-    return np.asarray(ascending[at] == slots)
 
 
 def _best_of(values: NDArray[np.floating], count: int) -> Ints:

@@ -19,7 +19,7 @@ from halflife.store import history, leftovers, seal
 from halflife.store.diagnosis import Finding, named
 from halflife.store.draft import Draft
 from halflife.store.protocol import Why
-from halflife.store.rows import STATE, chunks, floats, halves, marks, onward
+from halflife.store.rows import STATE, STORED, chunks, floats, halves, marks, onward
 from halflife.store.sqlite import SqliteStore
 from halflife.store.text import term_ids
 from halflife.store.trace import KINDS, STATUSES
@@ -255,7 +255,7 @@ def _is_object(text: bytes) -> bool:
 
 def _unit(data: bytes, dim: int) -> bytes | None:
     """Windows of unit length as bytes, scaled if need be; None for what cannot be scaled."""
-    if not dim or not isinstance(data, bytes) or not data or len(data) % (2 * dim):
+    if not dim or not isinstance(data, bytes) or not data or len(data) % (STORED.itemsize * dim):
         return None
     rows = floats(data).reshape(-1, dim)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)

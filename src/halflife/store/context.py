@@ -42,13 +42,20 @@ def _taken(length: Array | float) -> Array:
     return np.minimum(1.0, _HALF / np.maximum(length, 1.0))
 
 
+def _gathered(slots: Ints, beside: Ints) -> tuple[Ints, Ints, Ints]:
+    """All slots concerned, each once; and where in them each of `slots` and of `beside` is, -1 for none."""
+    there = beside >= 0
+    members, where = np.unique(np.concatenate([slots, beside[there]]), return_inverse=True)
+    others = np.full(beside.shape, -1)
+    others[there] = where[len(slots) :]
+    return members, where[: len(slots)], others
+
+
 def words(work: WorkingSet, terms: Terms, slots: Ints, beside: Ints) -> Array:
     """BM25 [slots] of texts read with what is around them (`beside`, from `around`)."""
     text = work.text
-    members, where = np.unique(np.concatenate([slots, beside[beside >= 0]]), return_inverse=True)
+    members, own, others = _gathered(slots, beside)
     tf, length = text.frequencies(terms, members), text.lengths(members)
-    own, others = where[: len(slots)], np.full(beside.shape, -1)
-    others[beside >= 0] = where[len(slots) :]
     there = np.where(others >= 0, 1.0, 0.0)
     share = openness(length[own]) * np.array(WORDS)[:, None] * there * _taken(length[others])  # [4, slots]
     mean = text.mean_length
@@ -59,11 +66,9 @@ def words(work: WorkingSet, terms: Terms, slots: Ints, beside: Ints) -> Array:
 
 def meaning(work: WorkingSet, vector: Floats, slots: Ints, beside: Ints) -> Array:
     """The cosine [slots] of a query and texts read with what is around them, where negative 0."""
-    members, where = np.unique(np.concatenate([slots, beside[beside >= 0]]), return_inverse=True)
+    members, own, others = _gathered(slots, beside)
     centres = np.concatenate([work.centres(members), np.zeros((1, work.dim), dtype=np.float32)])
-    others = np.full(beside.shape, -1)
-    others[beside >= 0] = where[len(slots) :]
     share = openness(work.text.lengths(slots)) * np.array(MEANING)[:, None]
-    read = centres[where[: len(slots)]] + np.einsum("os,osd->sd", share, centres[others])
+    read = centres[own] + np.einsum("os,osd->sd", share, centres[others])
     norm = np.linalg.norm(read, axis=1)
     return np.asarray(np.maximum(read @ vector, 0.0) / np.where(norm > 0, norm, 1.0))

@@ -34,8 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halflife.store import context
+from halflife.store.ascending import among, distinct
 from halflife.store.bm25 import Terms
-from halflife.store.candidates import Exact, Fetched, Nearest, among, distinct
+from halflife.store.candidates import Exact, Fetched, Nearest
 from halflife.store.protocol import Ints
 from halflife.store.vectors import Floats
 from halflife.store.working_set import WorkingSet
@@ -116,12 +117,9 @@ def _search(
     work: WorkingSet, source: Exact | Nearest, question: Question, k: int, now: float, weights: Weights
 ) -> list[Scored] | None:
     """Fetch until nothing unseen can enter the top k; None if the source ends before."""
-    reached = _NOBODY
-    if question.terms is not None and weights.anchors:
-        anchors = source.anchors(weights.anchors)
-        if anchors is None:
-            return None
-        reached = _reach(work, source, anchors, question, weights)
+    reached = _reach(work, source, question, weights)
+    if reached is None:
+        return None
     for fetched in source.fetch(now):
         slots, parts = _with(reached, fetched)
         best = _scored(work, slots, parts, source.substance(slots), k, now, weights)
@@ -162,10 +160,16 @@ class _Reached:
 _NOBODY = _Reached(np.zeros(0, dtype=np.int64), np.zeros((5, 0)))
 
 
-def _reach(
-    work: WorkingSet, source: Exact | Nearest, anchors: Fetched, question: Question, weights: Weights
-) -> _Reached:
-    """Read the anchors and what lies near them in their context, and follow the links of the anchors."""
+def _reach(work: WorkingSet, source: Exact | Nearest, question: Question, weights: Weights) -> _Reached | None:
+    """Read the anchors and what lies near them in their context, and follow their links.
+
+    None if the source cannot tell the anchors. A bare vector has none.
+    """
+    if question.terms is None or not weights.anchors:
+        return _NOBODY
+    anchors = source.anchors(weights.anchors)
+    if anchors is None:
+        return None
     near = distinct(np.concatenate([anchors.slots, context.around(work, anchors.slots).ravel()]))
     heads, lent = _linked(work, source, anchors, weights)
     slots = distinct(np.concatenate([near, heads]))
@@ -224,8 +228,7 @@ def brute_force(
     if k <= 0 or not len(work):
         return []
     source = Exact(work, question, weights)
-    reached = _NOBODY
-    if question.terms is not None and weights.anchors:
-        reached = _reach(work, source, source.anchors(weights.anchors), question, weights)
+    reached = _reach(work, source, question, weights)
+    assert reached is not None  # the exact source knows every trace
     slots, parts = _with(reached, source.everything())
     return _scored(work, slots, parts, source.substance(slots), k, now, weights)

@@ -21,6 +21,7 @@ from halflife.store.trace import Space, Trace, new_ids
 
 _REPAIR = "Restore a backup, or keep what is readable: halflife doctor --repair"
 R = TypeVar("R")
+STORED = np.dtype(np.float16)  # of the numbers of a stored vector
 
 STATE = ("stability", "difficulty", "uses", "lapses", "span")
 TRACE = [
@@ -181,9 +182,9 @@ def halves(vectors: NDArray[np.floating]) -> bytes:
     >>> floats(halves(np.float32([0.6, 0.8]))).round(3).tolist()
     [0.6000000238418579, 0.800000011920929]
     """
-    return vectors.astype(np.float16).tobytes()
+    return vectors.astype(STORED).tobytes()
 
 
 def floats(blob: bytes) -> NDArray[np.float32]:
     """The numbers of stored vectors."""
-    return np.frombuffer(blob, dtype=np.float16).astype(np.float32)
+    return np.frombuffer(blob, dtype=STORED).astype(np.float32)

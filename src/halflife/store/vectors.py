@@ -20,7 +20,9 @@ from usearch.compiled import MetricKind, ScalarKind
 from usearch.index import BatchMatches, Index
 
 from halflife.store import private
+from halflife.store.ascending import find
 from halflife.store.protocol import Ints
+from halflife.store.rows import STORED
 
 Floats = NDArray[np.float32]
 # How many candidates a search in the index keeps. Of the exact ten nearest among 100,000 sentences, a search by vector
@@ -77,7 +79,7 @@ class ExactVectors:
 
     def add(self, slots: Ints, blobs: Sequence[bytes]) -> None:
         """Append the vectors of new slots, as they are stored (float16 [windows, dim]); empty for none."""
-        width = 2 * self.dim
+        width = STORED.itemsize * self.dim
         windows = np.fromiter((len(blob) // width for blob in blobs), dtype=np.int64, count=len(blobs))
         have = windows > 0
         if not have.any():
@@ -85,7 +87,7 @@ class ExactVectors:
         self._starts.extend(self._matrix.size + np.cumsum(windows[have]) - windows[have])
         self._slots.extend(slots[have])
         self._single = self._single and bool((windows[have] == 1).all())
-        self._matrix.extend(np.frombuffer(b"".join(blobs), dtype=np.float16).reshape(-1, self.dim))
+        self._matrix.extend(np.frombuffer(b"".join(blobs), dtype=STORED).reshape(-1, self.dim))
 
     def similarities(self, query: Floats) -> tuple[Ints, Floats]:
         """The slots that have vectors, and how similar each is to a query [dim]: 0 where that is negative."""
@@ -110,11 +112,7 @@ class ExactVectors:
     def centres(self, slots: Ints) -> Floats:
         """The mean direction of the windows of some slots [slots, dim]; zero for one without a vector."""
         out = np.zeros((len(slots), self.dim), dtype=np.float32)
-        have = self.slots
-        if not len(have):
-            return out
-        at = np.minimum(np.searchsorted(have, slots), len(have) - 1)
-        known = have[at] == slots
+        at, known = find(self.slots, slots)
         starts = self._starts.array
         if self._single:
             out[known] = self._matrix.array[starts[at[known]]]

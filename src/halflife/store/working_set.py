@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from halflife.decay.law import Array, State
 from halflife.errors import CorruptStore
+from halflife.store.ascending import find
 from halflife.store.bm25 import TextIndex
 from halflife.store.protocol import Feed, Ints, Store
-from halflife.store.rows import STATE, floats
+from halflife.store.rows import STATE, STORED, floats
 from halflife.store.sessions import Sessions
 from halflife.store.text import content_words
 from halflife.store.trace import Space, Status
@@ -156,8 +157,8 @@ class WorkingSet:
         if not len(self):
             return np.full(len(ns), -1, dtype=np.int64)
         rising = self.n[: self._rising]
-        at = np.minimum(np.searchsorted(rising, ns), self._rising - 1)
-        out = np.where((rising[at] == ns) & self.alive[at], at, -1)
+        at, there = find(rising, ns)
+        out = np.where(there & self.alive[at], at, -1)
         if self._moved:
             for i in np.flatnonzero(out < 0).tolist():
                 slot = self._moved.get(int(ns[i]), -1)
@@ -235,9 +236,8 @@ class WorkingSet:
         ends, weights = rows[:, :2].astype(np.int64), rows[:, 2]
         tails, heads = np.concatenate([ends, ends[:, ::-1]]).T
         order = np.argsort(ns)
-        at = order[np.minimum(np.searchsorted(ns[order], tails), len(ns) - 1)]
-        mine = ns[at] == tails
-        return at[mine], self.slots_of(heads[mine]), np.concatenate([weights, weights])[mine]
+        found, mine = find(ns[order], tails)
+        return order[found[mine]], self.slots_of(heads[mine]), np.concatenate([weights, weights])[mine]
 
     def similarity(self, query: Floats) -> Floats:
         """The similarity of every slot, exactly."""
@@ -300,7 +300,7 @@ class WorkingSet:
 
     def read(self, slots: Ints) -> tuple[Floats, Ints]:
         """The stored vectors of some slots, in one matrix, and where those of each begin: a row of zeros for none."""
-        width = 2 * self.dim
+        width = STORED.itemsize * self.dim
         ns = self.n[slots].tolist()
         data = self.store.vector_bytes(self.n[slots])
         blobs = list(data.values()) if list(data) == ns else [data.get(n, b"") for n in ns]

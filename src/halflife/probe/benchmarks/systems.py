@@ -12,21 +12,18 @@ from halflife.probe.benchmarks.retrievers import BM25, Dense, Fusion, Halflife, 
 
 OWN = ("halflife", "bm25", "dense", "fusion", "rrf")
 PEERS = ("mem0", "chroma", "langgraph", "mempalace")
-_TWO = {"semantic": 1.0, "keyword": 1.1}
-_READ = {**_TWO, "context": 0.5, "anchors": 32}
-_HEARD = {**_READ, "voice": 0.25}
-_TIMED = {**_HEARD, "time": 0.3}
-PARTS: dict[
-    str, dict[str, float]
-] = {  # what each part of Halflife's score gives: from one part to all but links and fading
-    "halflife:meaning": {"semantic": 1.0},
-    "halflife:meaning*fading": {"semantic": 1.0, "fading": 1.0},
-    "halflife:words": {"keyword": 1.0},
-    "halflife:meaning+words": _TWO,
-    "halflife:+context": _READ,
-    "halflife:+voice": _HEARD,
+_WHOLE_FADING = "halflife:meaning*fading"  # with retention as a plain factor
+_TIMED = ("semantic", "keyword", "context", "anchors", "voice", "time")
+# What each part of Halflife's score gives, each with its default weight: from one part to all but links and fading.
+PARTS: dict[str, tuple[str, ...]] = {
+    "halflife:meaning": ("semantic",),
+    _WHOLE_FADING: ("semantic",),
+    "halflife:words": ("keyword",),
+    "halflife:meaning+words": _TIMED[:2],
+    "halflife:+context": _TIMED[:4],
+    "halflife:+voice": _TIMED[:5],
     "halflife:+time": _TIMED,
-    "halflife:+substance": {**_TIMED, "substance": 0.15},
+    "halflife:+substance": (*_TIMED, "substance"),
 }
 NAMES = (*OWN, *PEERS, *PARTS)
 
@@ -78,7 +75,9 @@ def _part(name: str, embedder: Embedder) -> Halflife:
     """Halflife with some of the parts of its score."""
     from halflife.store.recall import Weights
 
-    system = Halflife(embedder, weights=Weights.only(**PARTS[name]))
+    default = Weights()
+    chosen = {part: getattr(default, part) for part in PARTS[name]} | ({"fading": 1.0} if name == _WHOLE_FADING else {})
+    system = Halflife(embedder, weights=Weights.only(**chosen))
     system.name = name
     return system
 
