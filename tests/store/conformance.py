@@ -162,6 +162,33 @@ class StoreContract:
         assert store.get([derived.id])[0].sources == (a.id, b.id)
         assert [trace.sources for trace in everything(store)] == [(), (), (a.id, b.id)]
 
+    def test_an_update_changes_sources_and_an_undo_puts_them_back(self, store: Store) -> None:
+        a, b = one(store, "a"), one(store, "b")
+        derived = one(store, "both", sources=(a.id,))
+        store.update(derived.id, {"text": "more", "sources": (a.id, b.id)}, None, UPDATE, 10.0)
+        assert store.get([derived.id])[0].sources == (a.id, b.id)
+        op = store.revise([(derived.id, {"sources": (b.id,)})], UPDATE, 11.0)
+        assert store.get([derived.id])[0].sources == (b.id,)
+        undone = store.undo(op, UNDO, 12.0)
+        assert store.get([derived.id])[0].sources == (a.id, b.id)
+        store.undo(undone.op, UNDO, 13.0)
+        assert store.get([derived.id])[0].sources == (b.id,)
+
+    def test_new_sources_lie_in_the_same_space(self, store: Store) -> None:
+        other, mine = one(store, "theirs", BOB), one(store, "mine", ANNA)
+        changes_nothing(
+            store, UnknownTrace, lambda: store.update(mine.id, {"sources": (other.id,)}, None, UPDATE, 1.0)
+        )
+
+    def test_settings_are_kept(self, store: Store) -> None:
+        assert store.meta("mine") is None
+        store.set_meta("mine", "1")
+        with pytest.raises(RuntimeError), store.transaction():
+            store.set_meta("mine", "2")
+            one(store, "lost")
+            raise RuntimeError
+        assert store.meta("mine") == "1" and not everything(store)
+
     def test_sources_lie_in_the_same_space(self, store: Store) -> None:
         other = one(store, "secret", BOB)
         changes_nothing(store, UnknownTrace, lambda: one(store, "derived", ANNA, sources=(other.id,)))

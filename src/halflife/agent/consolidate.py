@@ -100,7 +100,7 @@ class _Sleep:
         promoted = [(slot, layer) for slot, layer in self._often_met(work) if slot not in gone]
         links = [(a, b, w) for a, b, w in links if a not in gone and b not in gone]
         slots = {*gone, *stays, *(s for s, _ in promoted), *(s for pair in links for s in pair[:2])}
-        with self.store.db.write():  # of what was forgotten meanwhile, nothing is said
+        with self.store.transaction():  # of what was forgotten meanwhile, nothing is said
             ids = self._ids(work, sorted(slots))
             self._act(
                 work,
@@ -132,7 +132,7 @@ class _Sleep:
         self._link("merged into", [(ids[a], ids[b], 1.0) for a, b in merged])
         self._link("similar", [(ids[a], ids[b], w) for a, b, w in links])
         self.store.trim_recalls(self.space, self.policy.keep_recalls)
-        self.store.db.set_meta(self.marker, str(self.store.last_op()))
+        self.store.set_meta(self.marker, str(self.store.last_op()))
 
     def _compare(self, work: WorkingSet) -> tuple[list[tuple[int, int]], list[tuple[int, int, float]]]:
         """Pairs to merge (later, earlier), and links for the traces that are new since the last sleep."""
@@ -149,7 +149,7 @@ class _Sleep:
         return sorted((last, _first(merged, first)) for last, first in merged.items()), links
 
     def _new(self, work: WorkingSet) -> Ints:
-        since = int(self.store.db.meta(self.marker) or 0)
+        since = int(self.store.meta(self.marker) or 0)
         slots = work.slots_of(self.store.new_since(self.space, since))
         return np.sort(slots[slots >= 0])
 

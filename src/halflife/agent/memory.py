@@ -27,7 +27,7 @@ from halflife.llm.resolve import embedder as resolve_embedder
 from halflife.store import doctor, encryption
 from halflife.store.connection import MEMORY
 from halflife.store.draft import check_content
-from halflife.store.erase import ErasureReport
+from halflife.store.erase import ErasureReport, joined
 from halflife.store.erase import erase as erase_traces
 from halflife.store.filters import ALL, Filter, parse
 from halflife.store.protocol import Added, Event, Why
@@ -431,10 +431,14 @@ class Memory:
 
     def erase(self, plan: ForgetPlan, reason: str = "") -> ErasureReport:
         """Carry out a plan of `plan_forget`."""
-        report = erase_traces(self.engine.store, plan.ids, self._why("forget", reason), self.engine.clock())
+        now = self.engine.clock()
+        report = erase_traces(self.engine.store, plan.ids, self._why("forget", reason), now)
+        later = []
         for name in report.spaces:
             self.engine.drop(Space(name))
-        return report
+            if self.system is not None:
+                later += self.system.mend(Space(name), now)
+        return joined(report, later)
 
     def delete(self, id: str) -> ErasureReport:
         """Forget one memory. Raises `UnknownTrace`."""
@@ -566,11 +570,11 @@ def _named(user_id: str | None, agent_id: str | None) -> Space | None:
 
 def _agreed_law(store: SqliteStore, law: Law | None) -> Law:
     """The law that the store was made with; a law given explicitly replaces it for this and later openings."""
-    known = store.db.meta("law")
+    known = store.meta("law")
     if law is None and known is not None:
         return law_from_dict(json.loads(known))
     law = law or FSRS6()
     text = json.dumps(law.to_dict(), sort_keys=True)
     if text != known:
-        store.db.set_meta("law", text)
+        store.set_meta("law", text)
     return law

@@ -30,6 +30,7 @@ from halflife.agent.summarise import TextModel
 from halflife.decay import DAY
 from halflife.errors import InvalidInput
 from halflife.store.draft import Draft, check_content
+from halflife.store.erase import ErasureReport
 from halflife.store.filters import ALL, Filter
 from halflife.store.protocol import Added, Ints, Why
 from halflife.store.recall import Weights
@@ -106,8 +107,8 @@ class MemoryBank:
         store, law = self.engine.store, self.curve.law
         store.law = law
         text = json.dumps(law.to_dict(), sort_keys=True)
-        if store.db.meta("law") != text:
-            store.db.set_meta("law", text)
+        if store.meta("law") != text:
+            store.set_meta("law", text)
         for space, _ in store.spaces():
             self.engine.drop(space)  # a working set keeps the law that it was made with
 
@@ -148,7 +149,7 @@ class MemoryBank:
         if not reinforce or self.strengthens == "cited":
             return self._nearest(space, vector, k, now, where)
         # The engine's lock before the store's, in which order a search takes them too.
-        with self.engine._lock, self.engine.store.db.write(durable=False):
+        with self.engine._lock, self.engine.store.transaction(durable=False):
             hits = self._nearest(space, vector, k, now, where)
             self.engine.store.reinforce([hit.id for hit in hits], now)
         return hits
@@ -192,7 +193,7 @@ class MemoryBank:
             strength = work.column("stability")[slots] / (self.curve.unit * DAY)
             days, ns = work.column("at")[slots] // DAY, work.n[slots]
         marker = f"{NAME}:checked:{number}"
-        checked = int(store.db.meta(marker) or 0)
+        checked = int(store.meta(marker) or 0)
         gone = forgotten(
             self.curve.retention(today - last, strength),
             mode,
@@ -200,10 +201,10 @@ class MemoryBank:
             before=self.curve.retention(checked - last, strength) if checked else 1.0,
             rng=np.random.default_rng([self.seed, number, today]),  # a day's draws are its own, whoever draws
         )
-        with store.db.write():
+        with store.transaction():
             ids = self._archive(space, ns[gone], set(days[~gone].tolist()), f"{mode}, day {today}", now)
             if mode == "hazard":
-                store.db.set_meta(marker, str(max(checked, today)))
+                store.set_meta(marker, str(max(checked, today)))
         return ids
 
     def _archive(self, space: Space, ns: Ints, days_left: set[float], reason: str, now: float) -> list[str]:
@@ -224,6 +225,10 @@ class MemoryBank:
             return {"noted": [], "failed": [], "forgotten": []}
         noted, failed = self.notes.refresh(space, now)
         return {"noted": noted, "failed": failed, "forgotten": self.forget(space, now)}
+
+    def mend(self, space: Space, now: float) -> list[ErasureReport]:
+        """After something was erased: erase the notes that may still tell of it. `consolidate` writes them anew."""
+        return self.notes.mend(space, now)
 
     def summaries(self, space: Space) -> dict[str, str]:
         """The summary of each day, by date."""
@@ -260,7 +265,7 @@ class MemoryBank:
         drafts = [t.draft for user in users for t in user.turns]
         for draft, vectors in zip(drafts, self.engine.embed([d.text for d in drafts]), strict=True):
             draft.vectors, draft.system = vectors, NAME
-        with self.engine.store.db.write():
+        with self.engine.store.transaction():
             for user in users:
                 if not user.turns:
                     continue

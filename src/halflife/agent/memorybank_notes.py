@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
+from halflife.agent.derived import erase_stale, with_sources
 from halflife.agent.engine import Engine
-from halflife.agent.summarise import TextModel, central, lost_a_source, with_sources
+from halflife.agent.summarise import TextModel, central
 from halflife.store.draft import Draft
-from halflife.store.erase import erase
+from halflife.store.erase import ErasureReport
 from halflife.store.filters import parse
 from halflife.store.protocol import Why
 from halflife.store.trace import Space, Trace
@@ -92,7 +93,7 @@ class Notes:
         Returns the dates with new notes, and those for which the model answered with nothing (tried again at the
         next call).
         """
-        self._erase_what_lost_a_source(space, now)
+        self.mend(space, now)
         noted: set[str] = set()
         failed: set[str] = set()
         days = self._days(space)
@@ -158,7 +159,7 @@ class Notes:
     def _replace(self, space: Space, old: Trace | None, new: Draft | None, now: float) -> None:
         if new is not None and new.role == ROLE["summary"]:
             [new.vectors] = self.engine.embed([new.text])  # outside the transaction, which others wait for
-        with self.engine.store.db.write():
+        with self.engine.store.transaction():
             if old is not None:
                 self.engine.store.set_status([old.id], "retired", Why("summarise", ACTOR), now)
             if new is not None:
@@ -171,11 +172,9 @@ class Notes:
         unsearched, _ = self.engine.redacted([draft for draft in drafts if draft.role in UNSEARCHED])
         self.engine.store.add(space, unsearched, why, now)
 
-    def _erase_what_lost_a_source(self, space: Space, now: float) -> None:
+    def mend(self, space: Space, now: float) -> list[ErasureReport]:
         """A note, in use or not, that lost a source is erased for good, and so is what was made of it."""
-        while lost := [n.id for n in self.engine.store.find(space, NOTES) if lost_a_source(n)]:
-            erase(self.engine.store, lost, Why("forget", ACTOR, "a source was erased"), now)
-            self.engine.drop(space)
+        return erase_stale(self.engine, space, NOTES, ACTOR, now)
 
 
 def note(kind: Kind, date: str, text: str, sources: Sequence[str]) -> Draft:

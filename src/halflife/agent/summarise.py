@@ -7,14 +7,13 @@ multiple documents", 2004), which says nothing that was not said.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from halflife.agent.thoughts import sentences
 from halflife.llm.embedder import Embedder
-from halflife.store.trace import Trace
 
 
 @runtime_checkable
@@ -45,13 +44,3 @@ def central(texts: Sequence[str], embedder: Embedder, count: int = 3) -> list[st
     vectors = embedder.embed(parts)
     best = np.argsort(-(vectors @ vectors.mean(axis=0)), kind="stable")[:count]
     return [parts[i] for i in sorted(best.tolist())]
-
-
-def with_sources(metadata: Mapping[str, object], sources: Sequence[str]) -> dict[str, object]:
-    """Metadata of a derived trace, with the number of its sources, by which `lost_a_source` tells."""
-    return {**metadata, "of": len(set(sources))}
-
-
-def lost_a_source(trace: Trace) -> bool:
-    """Whether something that a trace was derived from has been erased since: the trace may still tell of it."""
-    return len(trace.sources) < int(trace.metadata.get("of", 0))

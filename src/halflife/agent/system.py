@@ -14,6 +14,7 @@ from halflife.agent.engine import Engine
 from halflife.agent.hit import Hit
 from halflife.errors import InvalidInput
 from halflife.store.draft import Draft
+from halflife.store.erase import ErasureReport
 from halflife.store.filters import ALL, Filter
 from halflife.store.protocol import Added
 from halflife.store.trace import Space
@@ -22,6 +23,12 @@ from halflife.store.trace import Space
 SYSTEMS: dict[str, str] = {
     "memorybank": "halflife.agent.memorybank:MemoryBank",
     "think-in-memory": "halflife.agent.think_in_memory:ThinkInMemory",
+    "amem": "halflife.agent.amem:AgenticMemory",
+    "layered": "halflife.agent.layered:LayeredMemory",
+    "guard": "halflife.agent.guard:GuardedMemory",
+    "memory-r1": "halflife.agent.memory_r1:MemoryR1",
+    "cases": "halflife.agent.cases:CaseMemory",
+    "task-graph": "halflife.agent.task_graph:TaskMemory",
 }
 
 
@@ -42,7 +49,17 @@ class MemorySystem(Protocol):
         ...
 
     def consolidate(self, space: Space, now: float) -> Mapping[str, Any]:
-        """What the system does away from the hot path; returns a report as plain data."""
+        """What the system does away from the hot path; returns a report as plain data.
+
+        It can be interrupted and called again: what was not done is done then.
+        """
+        ...
+
+    def mend(self, space: Space, now: float) -> list[ErasureReport]:
+        """After something was erased from a space: erase what the system made of it and of other things too.
+
+        What it lost so of what is still there, the next `consolidate` makes anew.
+        """
         ...
 
 

@@ -23,14 +23,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from halflife.agent.backlog import Backlog
+from halflife.agent.derived import lost_a_source
 from halflife.agent.engine import Engine
 from halflife.agent.hit import Hit
 from halflife.agent.post_thinker import UnusableAnswer
 from halflife.agent.redact import Redactor
-from halflife.agent.summarise import lost_a_source
 from halflife.agent.thought_index import (
     NAME,
-    ROLE,
     THOUGHTS,
     Settings,
     ThoughtIndex,
@@ -40,10 +40,10 @@ from halflife.agent.thought_index import (
     thought_of,
 )
 from halflife.agent.thoughts import Merged, PostThinker, RulePostThinker, Thought
-from halflife.agent.turns import Turn, turns_of
+from halflife.agent.turns import turns_of
 from halflife.errors import InvalidInput, StoreBusy
 from halflife.store.draft import Draft, check_content
-from halflife.store.erase import erase
+from halflife.store.erase import ErasureReport, erase
 from halflife.store.filters import ALL, Filter, parse
 from halflife.store.protocol import Added, Why
 from halflife.store.rows import state_of, state_row
@@ -142,7 +142,7 @@ class ThinkInMemory:
         sides = {"query": query, "response": response}
         sources = [[id for side, id in sides.items() if id and thought.source in ("", side)] for thought in thoughts]
         drafts = self._drafts(space, thoughts, sources, now)
-        with self.engine.store.db.write():
+        with self.engine.store.transaction():
             return self._put(space, drafts, now)
 
     def _drafts(
@@ -237,9 +237,10 @@ class ThinkInMemory:
         report = Report()
         if self.engine.store.space_id(space) is None:
             return vars(report)
-        touched = self._mend(space, now)
-        touched += self._think(space, now, report)
+        self.mend(space, now)
+        touched = [*self._revived(space), *self._think(space, now, report)]
         tidied = self.tidy(space, self._buckets_of(space, touched), now)
+        self.engine.store.set_meta(key(self.engine, space, "revived"), "[]")
         self._recentre(space, now)
         return {name: value + vars(tidied)[name] for name, value in vars(report).items()}
 
@@ -255,8 +256,7 @@ class ThinkInMemory:
         response_id: str | None = None,
     ) -> list[Added]:
         """Draw the thoughts of one turn, said at `at` (now by default), and put them into their buckets."""
-        at = now if at is None else at
-        thoughts = [replace(t, created=t.created or at) for t in self.thinker.think(query, response)]
+        thoughts = self._thoughts(query, response, now if at is None else at)
         return self.insert(space, thoughts, now, query=query_id, response=response_id)
 
     def forget(self, space: Space, bucket: int, now: float) -> list[str]:
@@ -312,7 +312,7 @@ class ThinkInMemory:
             plan = decide(thoughts) if len(thoughts) > 1 else []
             if not plan:
                 return None
-            with store.db.write():
+            with store.transaction():
                 there = store.find(space, ACTIVE & parse({"id": {"in": [t.id for t in thoughts]}}))
                 if {(t.id, t.at, t.text) for t in there} == {(t.id, t.created, t.text) for t in thoughts}:
                     return apply(plan)
@@ -348,45 +348,58 @@ class ThinkInMemory:
 
     def _think(self, space: Space, now: float, report: Report) -> list[str]:
         """Draw thoughts from the turns that are new. Returns the thoughts that were put somewhere."""
-        store, marker = self.engine.store, key(self.engine, space, "thought")
-        done = json.loads(store.db.meta(marker) or '{"op": 0, "failed": []}')
-        op, touched, failed = store.last_op(), list[str](), list[str]()
-        for query, response in self._new_turns(space, done):
-            q, r = (turn.id if turn else None for turn in (query, response))
-            texts = [turn.text if turn else "" for turn in (query, response)]
-            at = max(turn.at for turn in (query, response) if turn)
+        store, backlog, touched = self.engine.store, Backlog(self.engine, space, NAME), list[str]()
+        for query, response in turns_of(backlog.take()):
+            sides = [side for side in (query, response) if side is not None]
             before = store.last_op()
             try:
-                added = self.post_think(space, texts[0], texts[1], now, at=at, query_id=q, response_id=r)
+                thoughts = self._drawn(query, response)
             except UnusableAnswer as error:
-                failed += [id for id in (q, r) if id]
-                report.failed.append({"turn": q or r, "why": str(error)})
+                self._put_back(backlog, sides)
+                report.failed.append({"turn": sides[0].id, "why": str(error)})
                 continue
+            q, r = (side.id if side else None for side in (query, response))
+            with store.transaction():
+                added = self.insert(space, thoughts, now, query=q, response=r)
+                for side in sides:
+                    backlog.done(side)
             report.thoughts += [a.id for a in added if a.event == "add"]
             report.operations += range(before + 1, store.last_op() + 1)
             touched += [a.id for a in added]
-        store.db.set_meta(marker, json.dumps({"op": op, "failed": failed}))
         return touched
 
-    def _new_turns(self, space: Space, done: Mapping[str, Any]) -> list[Turn]:
-        """What was said since, and what a model failed at before."""
-        store = self.engine.store
-        new = store.by_number(store.new_since(space, done["op"]).tolist())
-        failed = store.find(space, ACTIVE & parse({"id": {"in": done["failed"]}})) if done["failed"] else []
-        found = [*reversed(failed), *(new[n] for n in sorted(new))]
-        return turns_of({t.id: t for t in found if t.role != ROLE and t.text}.values())
+    def _drawn(self, query: Trace | None, response: Trace | None) -> list[Thought]:
+        texts = [side.text if side else "" for side in (query, response)]
+        at = max(side.at for side in (query, response) if side)
+        return self._thoughts(texts[0], texts[1], at)
 
-    def _mend(self, space: Space, now: float) -> list[str]:
+    def _thoughts(self, query: str, response: str, at: float) -> list[Thought]:
+        """The thoughts of one turn, which are of its time unless they say another."""
+        return [replace(t, created=t.created or at) for t in self.thinker.think(query, response)]
+
+    def _put_back(self, backlog: Backlog, sides: Sequence[Trace]) -> None:
+        with self.engine.store.transaction():
+            for side in sides:
+                backlog.done(side)
+            backlog.again([side.id for side in sides])
+
+    def mend(self, space: Space, now: float) -> list[ErasureReport]:
         """A thought that lost a source may still tell of it: erase it, and bring back what it had absorbed."""
-        store, back = self.engine.store, list[str]()
+        store, back, reports = self.engine.store, list[str](), list[ErasureReport]()
         while lost := [t for t in store.find(space, THOUGHTS) if lost_a_source(t)]:
             back += [id for trace in lost for id in trace.sources]
-            erase(store, [trace.id for trace in lost], Why("forget", NAME, "a source was erased"), now)
+            reports.append(erase(store, [trace.id for trace in lost], Why("forget", NAME, "a source was erased"), now))
             self.engine.drop(space)
         parents = [t.id for t in store.find(space, MERGED & parse({"id": {"in": back}}))] if back else []
         if parents:
-            store.set_status(parents, "active", Why("revive", NAME, "what they went into was erased"), now)
-        return parents
+            with store.transaction():
+                store.set_status(parents, "active", Why("revive", NAME, "what they went into was erased"), now)
+                store.set_meta(key(self.engine, space, "revived"), json.dumps([*self._revived(space), *parents]))
+        return reports
+
+    def _revived(self, space: Space) -> list[str]:
+        """Thoughts that came back, and whose buckets are to be tidied."""
+        return list(json.loads(self.engine.store.meta(key(self.engine, space, "revived")) or "[]"))
 
     # -- the hash ---------------------------------------------------------------------------------------------
 
@@ -406,8 +419,8 @@ class ThinkInMemory:
             (t.id, {"metadata": {**t.metadata, "bucket": hashing.buckets(rows[t.id][0])[0].tolist(), "hash": new.tag}})
             for t in traces
         ]
-        with store.db.write():
-            store.db.set_meta(key(self.engine, space, "hash"), new.to_json())
+        with store.transaction():
+            store.set_meta(key(self.engine, space, "hash"), new.to_json())
             if changes:
                 store.revise(changes, Why("rehash", NAME), now)
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from halflife.agent.derived import with_sources
 from halflife.agent.engine import Engine
 from halflife.agent.lsh import CrossPolytope, Floats, LshIndex, Rows
-from halflife.agent.summarise import with_sources
 from halflife.agent.thoughts import Thought
 from halflife.store.draft import Draft
 from halflife.store.filters import parse
@@ -72,7 +72,7 @@ class Settings:
 
 def kept_settings(engine: Engine, space: Space, default: Settings) -> Settings:
     """The settings that a space was hashed with, or the default; without centring if the embedder has changed."""
-    kept = engine.store.db.meta(key(engine, space, "hash"))
+    kept = engine.store.meta(key(engine, space, "hash"))
     settings = Settings(**json.loads(kept)) if kept else default
     if settings.space != default.space:
         settings = replace(settings.around(None), space=default.space)

@@ -179,7 +179,7 @@ def _import_foreign(
     by_space: dict[Space, list[int]] = {}
     for i, entry in enumerate(new):
         by_space.setdefault(entry.space, []).append(i)
-    with engine.store.db.write():
+    with engine.store.transaction():
         for space, members in by_space.items():
             members.sort(key=lambda i: drafts[i].at)
             events += [done.event for done in engine.write(space, [drafts[i] for i in members], why, now)]
@@ -256,7 +256,7 @@ class _Restoring:
         records = self._with_vectors(plan.records, progress)
         now = self.engine.clock()
         operations: list[int] = []
-        with self.store.db.write():
+        with self.store.transaction():
             if any(record.vectors is not None for record in records):
                 self.store.bind(self.engine.embedder.fingerprint, self.engine.embedder.dim)
             for space in dict.fromkeys(record.trace.space for record in records):

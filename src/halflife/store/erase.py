@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,27 @@ class ErasureReport:
         derived = f" and {len(self.derived)} derived from them" if self.derived else ""
         noun = "memory" if len(self.ids) == 1 else "memories"
         return f"Erased {len(self.ids)} {noun}{derived}. {checked}{': ' if outcome else ''}{outcome}."
+
+
+def joined(first: ErasureReport, later: Sequence[ErasureReport]) -> ErasureReport:
+    """One report of an erasure and of those that it made necessary: what they erased counts as derived."""
+    if not later:
+        return first
+    every = (first, *later)
+    gone = [id for report in later for id in (*report.ids, *report.derived)]
+    return replace(
+        first,
+        derived=tuple(dict.fromkeys((*first.derived, *gone))),
+        kept=tuple(id for id in first.kept if id not in set(gone)),
+        sha256={id: digest for report in every for id, digest in report.sha256.items()},
+        files=every[-1].files,
+        bytes=every[-1].bytes,
+        fragments=sum(report.fragments for report in every),
+        rebuilt=any(report.rebuilt for report in every),
+        left=tuple(sorted({needle for report in every for needle in report.left})),
+        verified=all(report.verified for report in every),
+        note="; ".join(dict.fromkeys(report.note for report in every if report.note)),
+    )
 
 
 def erase(store: SqliteStore, ids: Sequence[str], why: Why, now: float) -> ErasureReport:

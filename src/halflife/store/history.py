@@ -57,8 +57,12 @@ def modify(
     vector: bytes | None = None,
     new_version: bool = False,
 ) -> None:
-    """Set columns of a row, keeping what they were. A new text brings its words, digest and vectors."""
+    """Set columns of a row, keeping what they were. A new text brings its words, digest and vectors.
+
+    `sources`, the numbers of what the trace was derived from, counts as a column.
+    """
     columns = dict(columns)
+    sources = columns.pop("sources", None)
     sealed = not columns.keys().isdisjoint(seal.SEALED)
     if sealed:
         seal.check_row(db, n)  # or damage would be sealed with the change
@@ -74,9 +78,12 @@ def modify(
     if new_version:
         columns["version"] = 1 + db.execute("SELECT version FROM trace WHERE n = ?", (n,)).fetchone()[0]
     kept = [name for name in columns if name not in ("digest", "terms")]
-    before = dict(
-        zip(kept, db.execute(f"SELECT {', '.join(kept)} FROM trace WHERE n = ?", (n,)).fetchone(), strict=True)
-    )
+    before: dict[str, Any] = {}
+    if kept:
+        values = db.execute(f"SELECT {', '.join(kept)} FROM trace WHERE n = ?", (n,)).fetchone()
+        before = dict(zip(kept, values, strict=True))
+    if sources is not None:
+        before["sources"] = _set_sources(db, n, sources)
     old = db.execute("SELECT data FROM vector WHERE n = ?", (n,)).fetchone() if vector is not None else None
     kept_text, kept_vector = json.dumps(before, ensure_ascii=False), old and old[0]
     db.execute(
@@ -85,7 +92,7 @@ def modify(
     )
     try:
         db.execute(
-            f"UPDATE trace SET {', '.join(f'{name} = ?' for name in columns)}, changed = ? WHERE n = ?",
+            f"UPDATE trace SET {''.join(f'{name} = ?, ' for name in columns)}changed = ? WHERE n = ?",
             (*columns.values(), op, n),
         )
     except sqlite3.IntegrityError:
@@ -96,6 +103,16 @@ def modify(
         seal.reseal(db, n)
     if vector is not None:
         db.execute("INSERT OR REPLACE INTO vector VALUES (?, ?, ?)", (n, vector, crc32(vector)))
+
+
+def _set_sources(db: sqlite3.Connection, n: int, sources: Sequence[int]) -> list[int]:
+    """Say what a trace was derived from; what it was before. A source that was erased meanwhile does not come back."""
+    before = [s for (s,) in db.execute("SELECT source FROM source WHERE derived = ? ORDER BY source", (n,))]
+    db.execute("DELETE FROM source WHERE derived = ?", (n,))
+    db.executemany(
+        "INSERT OR IGNORE INTO source SELECT ?, n FROM trace WHERE n = ? AND n <> ?", [(n, s, n) for s in sources]
+    )
+    return before
 
 
 def drop_vectors(db: sqlite3.Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -131,6 +132,11 @@ class Store(Protocol):
     def feed(
         self, space: Space, after: int, *, statuses: Sequence[Status] = ("active",), vectors_after: int = 0
     ) -> Feed: ...
+
+    # settings; several writes as one
+    def transaction(self, durable: bool = True) -> AbstractContextManager[object]: ...
+    def meta(self, key: str) -> str | None: ...
+    def set_meta(self, key: str, value: str) -> None: ...
 
     # history, copies
     def history(self, id: str) -> list[Event]: ...

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -277,8 +278,15 @@ class SqliteStore:
         with self.db.write() as db:
             [n] = self._numbers(db, [id])
             op = history.begin(db, why, now, self._space_of(db, n), 1)
-            history.modify(db, op, n, columns_of(changes), vectors=vectors, new_version=True)
+            history.modify(db, op, n, self._columns(db, n, changes), vectors=vectors, new_version=True)
         return self.get([id])[0]
+
+    def _columns(self, db: sqlite3.Connection, n: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Changes as columns; sources, which must be of the same space, as their numbers."""
+        columns = columns_of({name: value for name, value in changes.items() if name != "sources"})
+        if "sources" in changes:
+            columns["sources"] = self._numbers(db, changes["sources"], self._space_of(db, n))
+        return columns
 
     def _space_of(self, db: sqlite3.Connection, n: int) -> int:
         return int(db.execute("SELECT space FROM trace WHERE n = ?", (n,)).fetchone()[0])
@@ -293,7 +301,7 @@ class SqliteStore:
             ns = self._numbers(db, [id for id, _ in changes])
             op = history.begin(db, why, now, self._space_of(db, ns[0]) if ns else None, len(ns))
             for n, (_, change) in zip(ns, changes, strict=True):
-                columns = columns_of(change)
+                columns = self._columns(db, n, change)
                 if columns.get("status") == "retired":
                     columns["retired_at"] = now
                 history.modify(db, op, n, columns)
@@ -544,6 +552,20 @@ class SqliteStore:
     def backup(self, target: str | Path) -> None:
         """Copy the store to a new file while it is in use."""
         self.db.copy_to(Path(target))
+
+    def transaction(self, durable: bool = True) -> AbstractContextManager[object]:
+        """All writes within are one transaction; `durable=False` may lose it to a power cut, never to a crash."""
+        return self.db.write(durable)
+
+    def meta(self, key: str) -> str | None:
+        """A setting that was kept with the store."""
+        return self.db.meta(key)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a setting with the store. It is for settings and counters, never for what was said: `forget` does
+        not look here.
+        """
+        self.db.set_meta(key, value)
 
     def close(self) -> None:
         """Close the file. Closing twice is fine."""
