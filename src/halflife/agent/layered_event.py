@@ -247,15 +247,18 @@ class Layers:
     def advance(self, event: Event, until: float) -> list[Move]:
         """What the checks between the last change of an event and a time do to it, oldest first."""
         moves: list[Move] = []
-        last = self.last_check(until)
-        while not (moves and moves[-1].kind == "deleted"):
-            found = self._next(event)
-            if found is None or found[0] > last:
+        last = self.start(self.last_check(until))
+        while (move := self.next_move(event)) is not None and move.at <= last:
+            moves.append(move)
+            if move.kind == "deleted":
                 break
-            day, kind = found
-            event = self._moved(event, kind, day)
-            moves.append(Move(kind, self.start(day), event))
+            event = move.event
         return moves
+
+    def next_move(self, event: Event) -> Move | None:
+        """What will happen to an event that nobody uses, and when; None if it stays where it is for ever."""
+        found = self._next(event)
+        return None if found is None else Move(found[1], self.start(found[0]), self._moved(event, found[1], found[0]))
 
     def first_check(self, valued: ArrayLike) -> Array:
         """The day of the first check after a change."""
