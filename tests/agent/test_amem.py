@@ -11,6 +11,7 @@ from halflife.agent.amem_models import keywords_of
 from halflife.agent.amem_notes import Attributes, Decision, Evolved, Neighbour, Note, Said
 from halflife.agent.amem_recall import NoteHit
 from halflife.agent.amem_rules import RuleAnnotator, RuleLinker
+from halflife.agent.consolidate import Policy
 from halflife.agent.system import MemorySystem
 from halflife.errors import InvalidInput, ModelUnavailable, NothingToUndo, UnknownTrace, UnusableAnswer
 from halflife.llm import HashEmbedder
@@ -332,6 +333,28 @@ def test_secrets_are_kept_out_of_notes(tmp_path):
         sleep(memory)
         assert "swordfish" not in everything(memory)
         assert notes(memory)["The word is [x]."].keywords == ("[x]",)
+
+
+def test_an_exported_memory_goes_on_elsewhere():
+    with opened() as memory, opened() as other:
+        rex, squirrel = say(memory, REX, SQUIRREL)
+        sleep(memory)
+        other.import_lines(memory.export(user_id="anna"))
+        assert sleep(other)["notes"] == []
+        assert len(other.system.graph(ANNA)) == 1
+        assert {hit.of_message for hit in other.search("Rex", user_id="anna")} == {rex, squirrel}
+        other.forget(squirrel)
+        assert [hit.id for hit in other.search("Rex", user_id="anna")] == [rex]
+
+
+def test_what_the_engine_merged_is_not_brought_back(tmp_path):
+    with Memory(tmp_path / "m.db", embedder="hash", clock=lambda: 100.0) as plain:
+        say(plain, REX, "The dog Rex loves my park")
+        plain.consolidate(user_id="anna", policy=Policy(merge_at=0.5))
+        assert sorted(t.status for t in plain.list(user_id="anna")) == ["active", "merged"]
+    with opened(tmp_path / "m.db") as memory:
+        assert len(sleep(memory)["notes"]) == 1
+        assert len(memory.search("Rex", user_id="anna")) == 1
 
 
 # -- with a model ---------------------------------------------------------------------------------------------

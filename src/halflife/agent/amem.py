@@ -404,7 +404,7 @@ class AgenticMemory:
         notes = {marked(note, "said"): note for note in store.find(space, NOTES & IN_USE)}
         merged = store.find(space, MESSAGES & MERGED)
         outdated = [m for m in merged if m.id in notes and notes[m.id].metadata["of_version"] != m.version]
-        alone = [*outdated, *(m for m in merged if m.id not in notes and self._merged_here(m.id))]
+        alone = [*outdated, *(m for m in merged if m.id not in notes and self._merged_here(space, m.id))]
         if alone:
             with store.transaction():
                 if outdated:
@@ -413,10 +413,16 @@ class AgenticMemory:
                 Backlog(self.engine, space, NAME).again(m.id for m in alone)
         return reports
 
-    def _merged_here(self, id: str) -> bool:
-        """Whether it was this system that merged a message, and not the engine's sleep."""
-        merges = [event for event in self.engine.store.history(id) if "status" in event.before]
-        return bool(merges) and merges[-1].actor == NAME
+    def _merged_here(self, space: Space, id: str) -> bool:
+        """Whether it was this system that merged a message, and not the engine's sleep.
+
+        Who did tells its history; that of an imported message does not, but a duplicate is still linked to its twin.
+        """
+        store = self.engine.store
+        merges = [event for event in store.history(id) if "status" in event.before]
+        if merges:
+            return merges[-1].actor == NAME
+        return not store.links(space, store.match(space, parse({"id": id})).tolist())
 
 
 def _raw(message: Trace) -> Note:
