@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 from halflife.agent.amem_models import ModelAnnotator, ModelLinker, keywords_of
@@ -41,7 +40,6 @@ from halflife.agent.amem_notes import (
     Note,
     Rarity,
     Said,
-    content_of,
     evolution,
     marked,
     note_of,
@@ -49,10 +47,10 @@ from halflife.agent.amem_notes import (
     summary_of,
     words,
 )
+from halflife.agent.amem_plan import Plan, raw
 from halflife.agent.amem_recall import (
     NoteHit,
     between,
-    by_id,
     current,
     linked,
     links_of,
@@ -86,20 +84,6 @@ class Report:
     links: int = 0
     failed: list[dict[str, str]] = field(default_factory=list)
     operations: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """All that is to be written of one message, decided before the transaction in which it is."""
-
-    message: Trace
-    old: Trace | None  # the unfinished note that there is already
-    note: Note
-    near: Sequence[Neighbour] = ()
-    embedded: Mapping[str, Floats] = field(default_factory=dict)  # texts with their vectors
-    links: Sequence[tuple[str, float]] = ()
-    evolved: Sequence[Note] = ()
-    failure: str = ""
 
 
 class AgenticMemory:
@@ -195,22 +179,22 @@ class AgenticMemory:
 
     # -- deciding: models may take their time -----------------------------------------------------------------
 
-    def _plan(self, space: Space, message: Trace, old: Trace | None) -> _Plan:
-        note = note_of(old, message) if old else _raw(message)
+    def _plan(self, space: Space, message: Trace, old: Trace | None) -> Plan:
+        note = note_of(old, message) if old else raw(message)
         if not note.annotated:
             try:
                 said = Said(note.content, message.at, summary_of(message), self._rarity(space))
                 attributes = self._cleaned(self.annotator.annotate(said))
             except UnusableAnswer as error:
-                return _Plan(message, old, note, failure=str(error))
+                return Plan(message, old, note, failure=str(error))
             note = replace(note, attributes=attributes, annotated=True)
         [vectors] = self.engine.embed([note.text])
-        plan = _Plan(message, old, note, nearest(self.engine, space, note, vectors, self.k), {note.text: vectors})
+        plan = Plan(message, old, note, nearest(self.engine, space, note, vectors, self.k), {note.text: vectors})
         try:
             decision = self._decide(note, plan.near)
         except UnusableAnswer as error:
             return replace(plan, failure=str(error))
-        return self._decided(plan, decision)
+        return plan.decided(decision, self._cleaned)
 
     def _decide(self, note: Note, near: Sequence[Neighbour]) -> Decision:
         """What the linker says; it can speak only of the notes that it was shown."""
@@ -220,24 +204,6 @@ class AgenticMemory:
             if id not in shown:
                 raise UnusableAnswer(f"The linker names {id!r}, which is none of the notes that it was shown.")
         return decision
-
-    def _decided(self, plan: _Plan, decision: Decision) -> _Plan:
-        """The notes as they are to be, each with all that it may now tell of as its sources."""
-        by_id, note = {one.note.id: one.note for one in plan.near}, replace(plan.note, linked=True)
-        taught = dict.fromkeys(chain(note.sources, *(by_id[id].sources for id in decision.drawn_from)))
-        evolved = []
-        for one in decision.evolved:
-            known = by_id[one.id]
-            fresh = self._cleaned(replace(known.attributes, context=one.context, tags=one.tags))
-            if fresh != known.attributes:
-                sources = tuple(dict.fromkeys([*known.sources, *taught]))
-                evolved.append(replace(known, attributes=fresh, sources=sources))
-        if decision.tags is not None and decision.tags != note.tags:
-            fresh = self._cleaned(replace(note.attributes, tags=decision.tags))
-            note = replace(note, attributes=fresh, sources=tuple(taught))
-        weight = {one.note.id: min(max(one.similarity, 0.01), 1.0) for one in plan.near}
-        links = [(id, weight[id]) for id in dict.fromkeys(decision.links)]
-        return replace(plan, note=note, links=links, evolved=evolved)
 
     def _cleaned(self, of: Attributes) -> Attributes:
         """Fields on one line each, without what the engine's redactor keeps out."""
@@ -259,7 +225,7 @@ class AgenticMemory:
 
     # -- writing what was decided -----------------------------------------------------------------------------
 
-    def _carry_out(self, space: Space, plan: _Plan, backlog: Backlog, now: float, report: Report) -> None:
+    def _carry_out(self, space: Space, plan: Plan, backlog: Backlog, now: float, report: Report) -> None:
         """Write a plan, all of it or nothing; nothing if what it was made from has changed meanwhile."""
         store = self.engine.store
         report.failed += [{"id": plan.message.id, "why": plan.failure}] if plan.failure else []
@@ -269,7 +235,7 @@ class AgenticMemory:
         new = [text for text in texts if text not in plan.embedded]
         vectors = {**plan.embedded, **dict(zip(new, self.engine.embed(new), strict=True))}
         with store.transaction():
-            if not self._still_so(space, plan):
+            if not plan.still_so(self.engine, space):
                 report.failed.append({"id": plan.message.id, "why": "It, or a note beside it, changed meanwhile."})
                 return
             id = self._store(space, plan, vectors[plan.note.text], now)
@@ -284,22 +250,7 @@ class AgenticMemory:
         report.evolved += [note.id for note in plan.evolved]
         report.links += len(plan.links)
 
-    def _still_so(self, space: Space, plan: _Plan) -> bool:
-        """Whether message and notes are there in the versions from which the plan was made."""
-        shown = {one.note.id: (one.note.version, one.note.sources) for one in plan.near}
-        if plan.old is not None:
-            shown[plan.old.id] = (plan.old.version, plan.old.sources)
-        found = by_id(self.engine, space, [plan.message.id, *shown])
-        message = found.pop(plan.message.id, None)
-        there = {id: (trace.version, trace.sources) for id, trace in found.items() if trace.status == "active"}
-        return (
-            message is not None
-            and message.version == plan.message.version
-            and there == shown
-            and (message.status == plan.message.status)
-        )
-
-    def _store(self, space: Space, plan: _Plan, vectors: Floats, now: float) -> str | None:
+    def _store(self, space: Space, plan: Plan, vectors: Floats, now: float) -> str | None:
         """Write the note itself, and put it in the place of its message. None if another note says just the same."""
         store, why = self.engine.store, Why("note", NAME)
         if plan.old is not None:
@@ -423,10 +374,3 @@ class AgenticMemory:
         if merges:
             return merges[-1].actor == NAME
         return not store.links(space, store.match(space, parse({"id": id})).tolist())
-
-
-def _raw(message: Trace) -> Note:
-    """The note of a message before anything was written about it."""
-    return Note(
-        content_of(message), message.at, of_message=message.id, of_version=message.version, sources=(message.id,)
-    )
