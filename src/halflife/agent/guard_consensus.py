@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args, runtim
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from halflife.agent.guard_paths import outcome
 from halflife.errors import HalflifeError, InvalidInput, UnusableAnswer
@@ -266,18 +264,24 @@ def dbscan(apart: NDArray[np.float64], eps: float, min_samples: int = 2) -> NDAr
     [0, 0, -1, 0, 1, 1]
     """
     near = apart <= eps
-    core = near.sum(axis=1) >= min_samples
+    cores = np.flatnonzero(near.sum(axis=1) >= min_samples)
     labels = np.full(len(apart), -1, dtype=np.int64)
-    cores = np.flatnonzero(core)
     if not len(cores):
         return labels
-    _, labels[cores] = connected_components(csr_array(near[np.ix_(cores, cores)]), directed=False)
-    for i in np.flatnonzero(~core & near[:, cores].any(axis=1)):
-        labels[i] = labels[cores[np.argmin(apart[i, cores])]]
-    for new, label in enumerate(dict.fromkeys(labels[labels >= 0].tolist())):
-        labels[labels == label] = -2 - new  # below the labels that are still to be renamed
-    labels[labels < -1] = -2 - labels[labels < -1]
-    return labels
+    labels[cores] = cores[_reached(near[np.ix_(cores, cores)]).argmax(axis=1)]  # the first core of the cluster
+    others = np.flatnonzero((labels < 0) & near[:, cores].any(axis=1))
+    labels[others] = labels[cores[apart[np.ix_(others, cores)].argmin(axis=1)]]
+    names = {label: name for name, label in enumerate(dict.fromkeys(labels[labels >= 0].tolist()))}
+    return np.array([names.get(label, -1) for label in labels.tolist()], dtype=np.int64)
+
+
+def _reached(near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which points can be reached from which, from one neighbour to the next."""
+    while True:
+        further = near @ near
+        if (further == near).all():
+            return near
+        near = further
 
 
 def calibrated_eps(reads: Sequence[NDArray[np.floating]], percentile: float = 95.0) -> float:

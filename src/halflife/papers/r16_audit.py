@@ -1,0 +1,66 @@
+"""A-MemGuard, part C: records audited one by one, by how surprising their text is.
+
+A stand-in for the perplexity filter: a model of characters given those before, fitted to clean records. What is more
+surprising than 95 % of other clean records is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+_ALPHABET = 96.0  # characters that could come next, for the first estimate
+
+
+class Characters:
+    """Characters given the four before them: estimates of growing context, mixed by how often the context was seen.
+
+    Source: Witten and Bell, "The zero-frequency problem" (1991).
+
+    >>> model = Characters(["the cat sat on the mat", "the dog sat on the log"])
+    >>> model.surprise("the cat sat on the log") < model.surprise("xq zv jkw qqp")
+    True
+    """
+
+    def __init__(self, texts: Sequence[str], order: int = 4) -> None:
+        self.order = order
+        self.pairs: Counter[tuple[str, str]] = Counter()
+        self.total: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        for text in texts:
+            for context, character in self._contexts(text):
+                if not self.pairs[context, character]:
+                    self.kinds[context] += 1
+                self.pairs[context, character] += 1
+                self.total[context] += 1
+
+    def _contexts(self, text: str) -> list[tuple[str, str]]:
+        padded = "\n" * self.order + text
+        return [(padded[i - n : i], padded[i]) for i in range(self.order, len(padded)) for n in range(self.order + 1)]
+
+    def surprise(self, text: str) -> float:
+        """Bits a character."""
+        padded = "\n" * self.order + text
+        bits = 0.0
+        for i in range(self.order, len(padded)):
+            probability = 1.0 / _ALPHABET
+            for n in range(self.order + 1):
+                context = padded[i - n : i]
+                if total := self.total[context]:
+                    kinds = self.kinds[context]
+                    probability = (self.pairs[context, padded[i]] + kinds * probability) / (total + kinds)
+            bits -= math.log2(probability)
+        return bits / max(len(text), 1)
+
+
+def missed(clean: Sequence[str], suspects: Sequence[str], percentile: float = 95.0) -> float:
+    """The share of suspects that an audit lets through which refuses 5 % of clean records.
+
+    The model is fitted to every second clean record; the limit is set on the others.
+    """
+    model = Characters(clean[::2])
+    limit = np.percentile([model.surprise(text) for text in clean[1::2]], percentile)
+    return float(np.mean([model.surprise(text) <= limit for text in suspects]))
