@@ -108,6 +108,15 @@ def test_thirty_steps_are_one_step_of_thirty_days(event, configs, days, unused):
     assert layers.recency(end, later) == pytest.approx(layers.recency(now, later), abs=1e-9)
 
 
+@given(st.lists(EVENTS, min_size=1, max_size=8), CONFIGS, st.sampled_from(["calendar", "trading"]))
+def test_many_events_decay_as_each_one_does(events, configs, days):
+    layers, now = Layers(configs, days), START + 12.3 * DAY
+    columns = [np.array([getattr(e, name) for e in events]) for name in ("layer", "since", "value", "valued")]
+    recency, points = layers.decayed(*columns, now)
+    assert recency.tolist() == pytest.approx([layers.recency(e, now) for e in events], abs=1e-12)
+    assert points.tolist() == pytest.approx([layers.importance(e, now) for e in events], abs=1e-9)
+
+
 @given(st.floats(0.0, 1e10), st.floats(0.0, 1e8))
 def test_trading_days_never_run_backwards_and_a_week_has_five(time, more):
     layers = Layers(PAPER, "trading")

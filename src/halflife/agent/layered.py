@@ -157,7 +157,7 @@ class LayeredMemory:
         anew.
         """
         placed = [
-            self._placed(d, d.layer if d.layer != UNSAID_LAYER else None, given=d.importance != UNSAID_IMPORTANCE)
+            self._placed(d, d.layer if d.layer != UNSAID_LAYER else None, given=bool(d.importance != UNSAID_IMPORTANCE))
             for d in drafts
         ]
         return self._write(space, placed, now)
@@ -330,8 +330,12 @@ class LayeredMemory:
         return Step(deleted, promoted, demoted, (op,))
 
     def _outcome(self, trace: Trace, moves: Sequence[Move]) -> tuple[str, dict[str, Any]]:
-        id, changes = revision(trace, moves[-1].event, self.layers)
-        return id, {**changes, **({"status": "archived"} if moves[-1].kind == "deleted" else {})}
+        """The change that some moves make; dropping alone leaves the event as it is."""
+        *moved, last = moves
+        if last.kind != "deleted":
+            return revision(trace, last.event, self.layers)
+        changes = revision(trace, moved[-1].event, self.layers)[1] if moved else {}
+        return trace.id, {**changes, "status": "archived"}
 
     # -- consolidation, forgetting ----------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class LayerConfig:
     InvalidInput: a number outside its range, or odds that do not add up to 1.
 
     >>> layer = LayerConfig(recency_tau=14.0, importance_factor=0.9)
-    >>> round(float(layer.recency(14.0)), 4), round(float(layer.importance(60.0, 2.0)), 4)
+    >>> round(layer.recency(14.0), 4), round(layer.importance(60.0, 2.0), 4)
     (0.3679, 48.6)
     """
 
@@ -74,13 +74,13 @@ class LayerConfig:
         if not odds or min(odds) < 0.0 or abs(sum(odds) - 1.0) > 1e-9:
             raise InvalidInput(f"The odds of a first importance must add up to 1, not to {sum(odds):g}.")
 
-    def recency(self, days: ArrayLike) -> Array:
+    def recency(self, days: float) -> float:
         """S_recency `days` days after the event, or after its promotion: exp(-days / Q)."""
-        return LAW.retention(np.asarray(days) * DAY, State(self.recency_tau * DAY))
+        return math.exp(-days / self.recency_tau)
 
-    def importance(self, value: ArrayLike, days: ArrayLike) -> Array:
+    def importance(self, value: float, days: float) -> float:
         """Points that are left, after `days` days, of an importance of `value` points: value * alpha ** days."""
-        return np.asarray(value * np.power(self.importance_factor, days))
+        return value * self.importance_factor**days
 
     def likeliest(self) -> float:
         """The first importance with the best odds."""
@@ -223,10 +223,10 @@ class Layers:
         return self._importance_on(event, float(self.count(now)))
 
     def _recency_on(self, event: Event, day: float) -> float:
-        return float(self.configs[event.layer].recency(max(day - float(self.count(event.since)), 0.0)))
+        return self.configs[event.layer].recency(max(day - float(self.count(event.since)), 0.0))
 
     def _importance_on(self, event: Event, day: float) -> float:
-        return float(self.configs[event.layer].importance(event.value, max(day - float(self.count(event.valued)), 0.0)))
+        return self.configs[event.layer].importance(event.value, max(day - float(self.count(event.valued)), 0.0))
 
     def decayed(
         self, layer: NDArray[np.int64], since: Array, value: Array, valued: Array, now: float
