@@ -15,7 +15,7 @@ from halflife.agent.task_forest import Forest
 from halflife.agent.task_intents import RuleIntents
 from halflife.agent.task_nodes import Impact
 from halflife.agent.task_ops import Op, apply
-from halflife.agent.task_parts import Decomposer, IntentModel, RuleDecomposer
+from halflife.agent.task_parts import RuleDecomposer
 from halflife.agent.task_replies import RuleResponder
 from halflife.errors import InvalidInput, UnknownTrace
 from halflife.llm.hashing import word_count
@@ -96,9 +96,13 @@ class FlatHistory:
         """Every turn in the window."""
         return "\n".join(text for text, _ in self.turns)
 
+    def state(self) -> dict[str, str]:
+        """The value of every slot that is mentioned in the window."""
+        return _state(self, [op.path for _, op in self.turns])
+
     def turn(self, text: str) -> Reply:
         """Take in a turn as the graph's engine does, and answer it from the mentions."""
-        return _turn(self, text, [op.path for _, op in self.turns])
+        return _turn(self, text)
 
 
 @dataclass
@@ -131,9 +135,13 @@ class ReActHistory:
         state = "; ".join(f"{slot}: {value}" for slot, value in self.summary.items() if value is not None)
         return "\n".join([f"State: {state}", *(text for text, _ in self.turns)])
 
+    def state(self) -> dict[str, str]:
+        """The value of every slot that is summed up or was mentioned since."""
+        return _state(self, [*self.summary, *(op.path for _, op in self.turns)])
+
     def turn(self, text: str) -> Reply:
         """Take in a turn as the graph's engine does, and answer it from the scratchpad."""
-        return _turn(self, text, [*self.summary, *(op.path for _, op in self.turns)])
+        return _turn(self, text)
 
 
 def last_mention(start: str | None, ops: Sequence[Op], slot: str, steps_back: bool) -> str | None:
@@ -151,16 +159,17 @@ def last_mention(start: str | None, ops: Sequence[Op], slot: str, steps_back: bo
     return now
 
 
-def _turn(memory: FlatHistory | ReActHistory, text: str, slots: Sequence[str]) -> Reply:
-    decomposer: Decomposer = RuleDecomposer()
-    intents: IntentModel = RuleIntents()
+def _state(memory: TaskTracker, slots: Sequence[str]) -> dict[str, str]:
+    values = {slot: memory.value(slot) for slot in dict.fromkeys(slots)}
+    return {slot: value for slot, value in values.items() if value is not None}
+
+
+def _turn(memory: FlatHistory | ReActHistory, text: str) -> Reply:
     forest = Forest()
-    for slot in dict.fromkeys(slots):
+    for slot, value in memory.state().items():
         task, _, name = slot.rpartition("/")
-        value = memory.value(slot)
-        if name and value is not None:
-            apply(forest, Op("new", name, value, task or None))
-    ops = intents.read(decomposer.split(text), forest)
+        apply(forest, Op("new", name, value, task or None))
+    ops = RuleIntents().read(RuleDecomposer().split(text), forest)
     for op in ops or [Op("ask")]:
         memory.note(text, op)
     done, flags = feasible(ops, forest)

@@ -56,7 +56,7 @@ class Op:
     def path(self) -> str:
         """The slot with its task, where one is said."""
         plain = not self.parent or "/" in self.slot or self.parent == self.slot
-        return self.slot if plain else f"{self.parent}/{self.slot}"
+        return self.slot if plain else f"{str(self.parent).partition('/')[0]}/{self.slot}"
 
     def to_dict(self) -> dict[str, Any]:
         """What was said of it, as plain data; `Op.of` reads it back."""
