@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "errors": set(),
     "decay": {"errors"},
     "llm": {"errors"},
+    "rl": {"errors"},
     "store": {"errors", "decay"},
     "agent": {"errors", "decay", "store", "llm"},
     "probe": {"errors", "decay", "store", "agent", "llm"},

@@ -84,6 +84,18 @@ class ModelCorrupt(HalflifeError):
     exit_code = 5
 
 
+class ModelUnavailable(HalflifeError):
+    """A language model could not be reached, refused to answer, or took too long."""
+
+    exit_code = 6
+
+
+class UnusableAnswer(HalflifeError):
+    """A language model did not answer in the form asked for, twice. Nothing was written of it."""
+
+    exit_code = 6
+
+
 class MissingExtra(HalflifeError, ImportError):
     """An optional dependency is not installed."""
 

@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 from halflife.agent.hit import Hit
 from halflife.agent.redact import Redactor
 from halflife.errors import EmbedderMismatch, InvalidInput
+from halflife.llm.chat import ChatModel
+from halflife.llm.client import Chat
 from halflife.llm.embedder import Embedder
+from halflife.llm.meter import Meter
 from halflife.store.connection import MEMORY
 from halflife.store.draft import Draft
 from halflife.store.filters import ALL, Filter
@@ -55,6 +58,7 @@ class Engine:
     clock: seconds since the epoch; injected in tests and simulations.
     weights: what each part of relevance counts.
     redactor: keeps secrets out of what is written.
+    model: a language model for what a system leaves to one; None for the forms that need none.
     """
 
     def __init__(
@@ -64,8 +68,11 @@ class Engine:
         clock: Clock = time.time,
         weights: Weights | None = None,
         redactor: Redactor | None = None,
+        model: ChatModel | None = None,
     ) -> None:
         self.store, self.embedder, self.clock = store, embedder, clock
+        self.meter = Meter(store)
+        self.chat = None if model is None else Chat(model, self.meter)
         self.redactor = redactor
         self.weights = weights or Weights()
         self._work: OrderedDict[tuple[str, tuple[Status, ...]], WorkingSet] = OrderedDict()

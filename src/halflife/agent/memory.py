@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +24,7 @@ from halflife.agent.redact import Redact, Redactor
 from halflife.agent.system import system as open_system
 from halflife.decay import FSRS6, Law, law_from_dict
 from halflife.errors import InvalidInput, UnknownSpace
+from halflife.llm.resolve import chat_model
 from halflife.llm.resolve import embedder as resolve_embedder
 from halflife.store import doctor, encryption
 from halflife.store.connection import MEMORY
@@ -38,6 +40,7 @@ from halflife.store.trace import Space, Status, Trace
 
 if TYPE_CHECKING:
     from halflife.agent.aio import AsyncMemory
+    from halflife.llm.chat import ChatModel
     from halflife.llm.embedder import Embedder
 
 Time: TypeAlias = str | float | datetime
@@ -60,6 +63,8 @@ class Memory:
     clock: the present, in seconds since the epoch.
     weights: what each part of relevance counts.
     system: a published memory system (`halflife.agent.system.SYSTEMS`), with its `options`; None for the engine's own.
+    llm: a language model for what the system leaves to one: a name (`"openai:gpt-4o-mini"`, `"local"`), a `ChatModel`,
+        or a function from a prompt to a text. None: no model is ever asked.
     timeout: seconds to wait while another process writes.
     synchronous: `"FULL"` (a memory survives power loss once `add` returns) or `"NORMAL"`.
     must_exist: refuse to make a new file.
@@ -90,6 +95,7 @@ class Memory:
         weights: Weights | None = None,
         system: str | None = None,
         options: Mapping[str, Any] | None = None,
+        llm: str | ChatModel | Callable[[str], str] | None = None,
         timeout: float = 30.0,
         synchronous: str = "FULL",
         must_exist: bool = False,
@@ -103,7 +109,7 @@ class Memory:
         )
         try:
             store.law = _agreed_law(store, law)
-            self.engine = Engine(store, resolve_embedder(embedder), clock, weights, redactor)
+            self.engine = Engine(store, resolve_embedder(embedder), clock, weights, redactor, chat_model(llm))
             self.system = open_system(system, self.engine, **(options or {})) if system else None
         except BaseException:
             store.close()
@@ -470,8 +476,9 @@ class Memory:
         return self.engine.store.spaces()
 
     def stats(self) -> dict[str, Any]:
-        """Counts, sizes, and settings of the store, as plain data."""
-        return doctor.stats(self.engine.store)
+        """Counts, sizes, and settings of the store, and what language models were asked, as plain data."""
+        usage = {purpose: asdict(used) for purpose, used in self.engine.meter.usage().items()}
+        return {**doctor.stats(self.engine.store), "llm": usage}
 
     def doctor(self, repair: bool = False) -> doctor.Diagnosis:
         """Check the store; with `repair`, mend what can be mended."""

@@ -1,13 +1,14 @@
-"""Makes an embedder of a plain function."""
+"""Makes an embedder or a chat model of a plain function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from halflife.errors import InvalidInput
+from halflife.llm.chat import MAX_TOKENS, Completion, Message
 from halflife.llm.checks import as_texts, as_unit
 from halflife.llm.embedder import Vectors
 from halflife.llm.hashing import word_count
@@ -62,3 +63,38 @@ class CallableEmbedder:
         if len(shape) != 2 or shape[0] != 1 or shape[1] == 0:
             raise InvalidInput(f"{self.name} returned the shape {shape} for one text, not (1, dim).")
         return int(shape[1])
+
+
+class CallableChat:
+    """A chat model of a plain function from a prompt to a text; a JSON schema is only told, not enforced.
+
+    Parameters
+    ----------
+    fn: takes the messages as one text, and returns the answer.
+    name: of the model; what a cache of answers goes by.
+
+    Raises
+    ------
+    InvalidInput: from `complete`, when `fn` returns something else than a text.
+
+    >>> CallableChat(str.upper, name="loud").complete([Message("user", "hello")]).text
+    'HELLO'
+    """
+
+    def __init__(self, fn: Callable[[str], str], name: str = "") -> None:
+        self.name = name or str(getattr(fn, "__qualname__", type(fn).__qualname__))
+        self._fn = fn
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: Mapping[str, Any] | None = None,
+        max_tokens: int = MAX_TOKENS,
+    ) -> Completion:
+        """What the function makes of the messages, which stand one after the other."""
+        prompt = "\n\n".join(message.content for message in messages)
+        text = self._fn(prompt)
+        if not isinstance(text, str):
+            raise InvalidInput(f"{self.name} answered with a {type(text).__name__}, not a text.")
+        return Completion(text, word_count(prompt), word_count(text))
