@@ -75,6 +75,21 @@ def test_a_request_that_names_other_values_is_a_conflict():
     assert {forest.nodes[id].slot for id in forest.get("train").needs} == {"origin", "day"}
 
 
+@pytest.mark.parametrize(
+    ("question", "slot", "claim"),
+    [
+        ("date: Wasn't it June 10?", "trip/date", "June 10"),
+        ("Is the date June 10?", "trip/date", "June 10"),
+        ("Did I say June 10?", "trip/date", "June 10"),
+        ("Am I leaving on June 10?", "trip/date", "June 10"),
+        ("pets: Was the dog coming along?", "pets", "dog coming along"),
+    ],
+)
+def test_what_a_question_claims(question, slot, claim):
+    _, [op] = told("Plan a trip.", "date: I leave on June 10.", "date: Make that June 15.", question)
+    assert (op.kind, op.slot, op.value) == ("check", slot, claim)
+
+
 def test_a_request_that_agrees_is_no_conflict():
     forest, ops = told("Plan a trip.", "origin: We leave from Graz.", "train: Find a train from Graz.")
     assert [op.kind for op in ops] == ["new"]
@@ -199,6 +214,33 @@ def test_forgetting_a_turn_that_left_nothing_keeps_the_nodes(memory):
     version = memory.search("date", user_id="anna")[0].trace
     memory.forget(idle)
     assert memory.search("date", user_id="anna")[0].trace.id == version.id
+
+
+def test_an_imported_memory_says_the_same(memory, open_memory, clock):
+    for turn in ("hotel: Ritz", "hotel: Plaza", "Go back.", "hotel: Savoy", "Go back."):
+        clock.now += 1
+        say(memory, turn)
+    memory.consolidate(user_id="anna")
+    memory.system.graph(ANNA).add("count", "1")
+    other = open_memory(system="task-graph")
+    other.import_lines(memory.export())
+    other.consolidate(user_id="anna")
+    mine, theirs = (one.system.graph(ANNA) for one in (memory, other))
+    assert theirs.state() == mine.state()
+    assert [f.value for f in theirs.get("hotel").former] == [f.value for f in mine.get("hotel").former]
+
+
+def test_a_model_may_bring_back_what_was_taken_out(open_memory):
+    model = Scripted([
+        {"operations": [{"kind": "new", "slot": "tent", "value": "1", "task": "bag"}]},
+        {"operations": [{"kind": "remove", "slot": "bag/tent"}]},
+        {"operations": [{"kind": "revert", "slot": "bag/tent"}]},
+    ])  # fmt: skip
+    memory = open_memory(system="task-graph", llm=model)
+    for turn in ("We need a tent.", "No tent.", "Well, a tent then."):
+        memory.system.turn(ANNA, turn)
+    assert memory.system.graph(ANNA).state() == {"bag/tent": "1"}
+    assert "bag/tent: removed (formerly 1)" in str(model.asked[2])
 
 
 def test_a_model_reads_turns(open_memory):

@@ -130,6 +130,7 @@ class TaskMemoryEngine:
 
     def catch_up(self, now: float, done: dict[str, tuple[list[Op], Impact]] | None = None) -> TurnReport:
         """Read the turns that wait, oldest first, each in one transaction. `done` takes what became of each."""
+        self.mend(now)  # nodes that were imported, or whose mending was interrupted
         report, backlog, store = TurnReport(), self._backlog(), self.graph.engine.store
         mark = self.graph.key("read")
         todo = self._occurrences(backlog.take())
@@ -154,7 +155,10 @@ class TaskMemoryEngine:
         return report
 
     def mend(self, now: float) -> list[ErasureReport]:
-        """If a turn was erased that left something in a node: erase every node, and put the turns left back."""
+        """If a turn was erased that left something in a node: erase every node, and put the turns left back.
+
+        So too if nodes came from another store: what was read there is not known here.
+        """
         store, space = self.graph.engine.store, self.graph.space
         if store.space_id(space) is None or not self.graph.torn():
             return []

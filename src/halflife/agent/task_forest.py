@@ -272,13 +272,17 @@ class Forest:
         marks = [mark for mark in ("current", changed and f"to be checked, since {changed} changed", formerly) if mark]
         return f"{self.address(node)}: {node.value} ({'; '.join(marks)})"
 
-    def to_context(self, slots: Sequence[str], max_tokens: int, count_tokens: Callable[[str], int]) -> str:
+    def to_context(
+        self, slots: Sequence[str], max_tokens: int, count_tokens: Callable[[str], int], *, removed: bool = False
+    ) -> str:
         """The nodes asked for, their parts and what they need, a line each, within a budget of tokens.
 
-        Its length depends on these nodes, not on the number of turns. No slots: all that is in use.
+        Its length depends on these nodes, not on the number of turns. No slots: all that is in use; with `removed`,
+        then what is not.
         """
         wanted = [node for slot in slots for node in self.subtree(slot)] if slots else list(self.live())
         wanted += [self.nodes[id] for node in list(wanted) for id in node.needs]
+        wanted += [node for node in self.nodes.values() if removed and node.removed]
         lines, left = list[str](), max_tokens
         for node in dict.fromkeys(wanted):
             line = self.line_of(node)

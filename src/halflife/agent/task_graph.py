@@ -228,9 +228,9 @@ class TaskGraph:
     # -- what was erased --------------------------------------------------------------------------------------
 
     def torn(self) -> bool:
-        """Whether something that nodes were derived from was erased."""
+        """Whether something that nodes were derived from was erased, or nodes came from another store."""
         traces = self.traces()
-        return len(traces) < self._count() or any(lost_a_source(trace) for trace in traces)
+        return len(traces) != self._count() or any(lost_a_source(trace) for trace in traces)
 
     def clear(self, now: float) -> list[ErasureReport]:
         """Erase every node, with its versions."""

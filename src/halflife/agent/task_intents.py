@@ -19,6 +19,7 @@ from halflife.agent.task_ops import Op, apply
 from halflife.agent.task_parts import Parts
 from halflife.agent.task_patterns import (
     BEFORE,
+    CLAIMED,
     DID_REMOVE,
     EVER_IN,
     EVERYTHING,
@@ -128,17 +129,15 @@ class _Reading:
             return [Op("check", noun(match["what"]), parent=task or None, about="removed")]
         if match := EVER_IN.match(words):
             return [Op("check", noun(match["what"]), parent=self.name_of(match["task"]))]
-        said = phrases(words)
-        value = said[-1][1] if said else ""
+        rest = CLAIMED.sub("", AUXILIARY.sub("", words).strip())
         node = self.known_label() or next(iter(self.lexicon.mentioned(words)), None)
         if node is not None:
-            rest = re.split(rf"(?<!\w){re.escape(node.slot)}(?!\w)", words, maxsplit=1, flags=re.I)[-1]
-            value = value or noun(rest)
-        elif said:
-            node = self.lexicon.owner(*said[-1])
-        if node is None:
-            return [Op("check", self.label or value or words, value or words)]
-        return [Op("check", self.at(node), value or words)]
+            rest = re.split(rf"(?<!\w){re.escape(node.slot)}(?!\w)", rest, maxsplit=1, flags=re.I)[-1]
+        said = phrases(rest)
+        value = said[-1][1] if said else noun(rest) or words
+        if node is None and not self.label:
+            node = self.lexicon.owner(*said[-1]) if said else self.lexicon.holding(value)
+        return [Op("check", self.at(node) if node else self.label or value, value)]
 
     # -- tasks and things -------------------------------------------------------------------------------------
 

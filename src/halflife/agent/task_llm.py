@@ -61,7 +61,7 @@ class LLMIntents:
     def read(self, parts: Parts, forest: Forest) -> list[Op]:
         """The operations of a turn."""
         known = {entity(name) for node in forest.nodes.values() for name in (node.slot, forest.address(node))}
-        shown = forest.to_context([], SHOWN, word_count) or "(empty)"
+        shown = _shown(forest, SHOWN)
         reading = self.chat.ask(
             "task-graph.intent", Reading, check=lambda r: _check(r, known), turn=parts.text, graph=shown
         )  # fmt: skip
@@ -98,9 +98,12 @@ class LLMResponder:
         plain = RuleResponder().reply(text, ops, impact, forest)
         if not any(op.kind in ("check", "ask") for op in ops):
             return plain
-        return self.chat.text(
-            "task-graph.answer", turn=text, found=plain, graph=forest.to_context([], CONTEXT, word_count) or "(empty)"
-        )  # fmt: skip
+        return self.chat.text("task-graph.answer", turn=text, found=plain, graph=_shown(forest, CONTEXT))
+
+
+def _shown(forest: Forest, tokens: int) -> str:
+    """The graph as a model sees it, with what was taken out, which may be asked for or brought back."""
+    return forest.to_context([], tokens, word_count, removed=True) or "(empty)"
 
 
 def _check(reading: Reading, known: set[str]) -> None:

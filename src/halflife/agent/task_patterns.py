@@ -36,6 +36,9 @@ DID_REMOVE = re.compile(
     r"(?P<what>.+?)(?: from (?P<task>.+))?$",
     re.I,
 )
+CLAIMED = re.compile(
+    r"^(?:ever )?(?:say|mean|want|ask for|choose|pick|set|tell you)\b(?: (?:it (?:to|as)|that))?\s*", re.I
+)
 EVER_IN = re.compile(r"^(?:was|were|is|are) (?P<what>.+?) (?:ever )?(?:part of|in) (?P<task>.+)$", re.I)
 
 _LACK = (

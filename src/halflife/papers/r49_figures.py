@@ -38,7 +38,7 @@ def draw_graphs(axes: Axes, panels: Sequence[tuple[str, Forest]]) -> None:
                     _draw_share(axes, x + _WIDTH, places[node.id], places[other])
         before = dict(forest.nodes)
     axes.set_xlim(-0.05, len(panels) * _STEP)
-    axes.set_ylim(depth, 1.6)
+    axes.set_ylim(depth, 1.4)
 
 
 def _ordered(forest: Forest) -> list[Node]:
@@ -70,7 +70,7 @@ def _draw_share(axes: Axes, x: float, a: float, b: float) -> None:
     from matplotlib.patches import FancyArrowPatch
 
     axes.add_patch(FancyArrowPatch(
-        (x - 0.04, a), (x - 0.04, b), connectionstyle="arc3,rad=-0.16", arrowstyle="-", linestyle=(0, (3, 3)),
+        (x - 0.04, a), (x - 0.04, b), connectionstyle="arc3,rad=0.12", arrowstyle="-", linestyle=(0, (3, 3)),
         color=PALETTE[0], linewidth=1.2,
     ))  # fmt: skip
 
@@ -79,7 +79,8 @@ def draw_errors(axes: Axes, x: Sequence[float], errors: Mapping[str, Sequence[fl
     """Errors of every memory, each labelled where its curve ends."""
     for values in errors.values():
         axes.plot(x, values, marker="o", markersize=4)
-    axes.set_ylim(0, None)
+    highest = max(max(values) for values in errors.values())
+    axes.set_ylim(-0.03 * highest, 1.05 * highest)  # so that a curve at zero is seen
     axes.set_xticks(x)
     axes.set_xlabel(label)
     axes.set_ylabel("wrong state at a check")
