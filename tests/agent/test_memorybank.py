@@ -15,6 +15,7 @@ from halflife.decay import DAY
 from halflife.errors import InvalidInput
 from halflife.store.timeparse import parse_time
 from halflife.store.trace import Space
+from tests.llm.scripted import Scripted
 
 ANNA = Space.of("anna")
 
@@ -34,8 +35,9 @@ def bank(memory):
     return memory.system
 
 
-def reopened(memory, **options):
-    return Memory(memory.engine.store.path, embedder="hash", system="memorybank", clock=lambda: day(0), options=options)
+def reopened(memory, llm=None, **options):
+    path = memory.engine.store.path
+    return Memory(path, embedder="hash", system="memorybank", clock=lambda: day(0), options=options, llm=llm)
 
 
 def live(memory, user="anna"):
@@ -136,15 +138,8 @@ def test_spaces_do_not_see_each_other_whatever_their_names(memory, bank):
 # -- notes ------------------------------------------------------------------------------------------------------------
 
 
-class Scripted:
-    """A language model that counts its calls and says what it was asked about."""
-
-    def __init__(self, answer="They spoke of music."):
-        self.prompts, self.answer = [], answer
-
-    def complete(self, prompt):
-        self.prompts.append(prompt)
-        return self.answer
+def asked(model):
+    return [messages[-1].content for messages in model.asked]
 
 
 def two_days(bank):
@@ -175,28 +170,28 @@ def test_summaries_can_be_recalled_and_portraits_cannot(memory, bank):
 
 
 def test_notes_are_written_once_and_again_only_for_what_is_new(memory):
-    model = Scripted()
-    with reopened(memory, model=model) as modelled:
+    model = Scripted("They spoke of music.", repeat=True)
+    with reopened(memory, llm=model) as modelled:
         bank = modelled.system
         two_days(bank)
         bank.consolidate(ANNA, day(2))
-        assert len(model.prompts) == 2 * 2 + 2
-        assert any("cello" in prompt and "User:" in prompt for prompt in model.prompts)
+        assert len(asked(model)) == 2 * 2 + 2
+        assert any("cello" in prompt and "User:" in prompt for prompt in asked(model))
         assert bank.consolidate(ANNA, day(2))["noted"] == []
-        assert len(model.prompts) == 6
+        assert len(asked(model)) == 6
         bank.append(ANNA, "And I bought strings.", date="2023-05-02")
         assert bank.consolidate(ANNA, day(2))["noted"] == ["2023-05-02"]
-        assert len(model.prompts) == 6 + 2 + 2
+        assert len(asked(model)) == 6 + 2 + 2
         assert bank.summaries(ANNA)["2023-05-02"] == "They spoke of music."
 
 
 def test_a_model_that_says_nothing_is_asked_again_later(memory):
-    model = Scripted("  ")
-    with reopened(memory, model=model) as modelled:
+    model = Scripted("  ", repeat=True)
+    with reopened(memory, llm=model) as modelled:
         two_days(modelled.system)
         assert modelled.system.consolidate(ANNA, day(2))["failed"] == ["2023-05-01", "2023-05-02"]
         assert modelled.system.summaries(ANNA) == {}
-        model.answer = "Music."
+        model.replies = ["Music."]
         assert modelled.system.consolidate(ANNA, day(2))["failed"] == []
         assert modelled.system.overall(ANNA) == ("Music.", "Music.")
 
@@ -219,17 +214,13 @@ def test_erasing_the_turns_of_a_day_erases_its_notes(memory, bank):
     assert not any("sailing" in trace.text for trace in memory.list(user_id="anna", limit=None))
 
 
-class Echo(Scripted):
-    """A model that tells of the concerto whenever it is told of it, in words of its own."""
-
-    def complete(self, prompt):
-        self.prompts.append(prompt)
-        return "Rehearsals (Dvorak)." if "Dvorak" in prompt else "Music."
+def echo(messages):
+    """Tells of the concerto whenever it is told of it, in words of its own."""
+    return "Rehearsals (Dvorak)." if "Dvorak" in messages[-1].content else "Music."
 
 
 def test_a_note_that_lost_one_of_its_turns_is_erased_and_written_anew(memory):
-    model = Echo()
-    with reopened(memory, model=model) as modelled:
+    with reopened(memory, llm=Scripted(echo, repeat=True)) as modelled:
         bank, ids = modelled.system, two_days(modelled.system)
         bank.consolidate(ANNA, day(2))
         assert "Dvorak" in bank.summaries(ANNA)["2023-05-01"]

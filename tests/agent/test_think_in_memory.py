@@ -16,11 +16,13 @@ from halflife.agent.thoughts import RulePostThinker, Thought
 from halflife.agent.turns import turns_of
 from halflife.errors import InvalidInput, StoreBusy
 from halflife.llm import HashEmbedder
+from halflife.llm.client import Chat
 from halflife.papers.embedding import cached_embedder
 from halflife.papers.r35_parts import Notebook
 from halflife.papers.r35_worlds import statements
 from halflife.store.filters import parse
 from halflife.store.trace import Space
+from tests.llm.scripted import Scripted
 
 ANNA = Space.of("anna")
 
@@ -316,20 +318,13 @@ def test_it_keeps_what_the_plain_lists_of_the_reproduction_keep():
 # -- a language model -------------------------------------------------------------------------------------------------
 
 
-class Scripted:
-    """A language model that gives its answers one after the other."""
-
-    def __init__(self, *answers):
-        self.answers, self.prompts = list(answers), []
-
-    def complete(self, prompt):
-        self.prompts.append(prompt)
-        return self.answers.pop(0)
+def scripted(*answers):
+    return ModelPostThinker(Chat(Scripted(list(answers))))
 
 
 def test_a_model_thinks_and_what_it_says_is_kept(memory, tim):
     answer = {"thoughts": [{"head": "Anna", "relation": "lives in", "tail": "Oslo", "text": "Anna is an Oslo girl."}]}
-    tim.thinker = ModelPostThinker(Scripted(f"Here you are:\n```json\n{json.dumps(answer)}\n```"))
+    tim.thinker = scripted(f"Here you are:\n```json\n{json.dumps(answer)}\n```")
     memory.add("I am from Oslo.", user_id="anna", role="user")
     memory.consolidate(user_id="anna")
     [hit] = memory.search("Oslo", user_id="anna")
@@ -339,9 +334,9 @@ def test_a_model_thinks_and_what_it_says_is_kept(memory, tim):
 
 
 def test_a_turn_that_a_model_fails_at_is_reported_and_tried_again(memory, tim):
-    good = json.dumps({"thoughts": [{"head": "Anna", "relation": "likes", "tail": "tea", "from": "query"}]})
-    model = Scripted("no idea", '{"thoughts": [{"head": "Anna"}]}', good, good)
-    tim.thinker = ModelPostThinker(model)
+    good = json.dumps({"thoughts": [{"head": "Anna", "relation": "likes", "tail": "tea", "side": "query"}]})
+    model = Scripted(["no idea", '{"thoughts": [{"head": "Anna"}]}', good, good])
+    tim.thinker = ModelPostThinker(Chat(model))
     first = memory.add("I like tea.", user_id="anna", role="user", at=1.0)[0].id
     memory.add("I do like tea.", user_id="anna", role="user", at=2.0)
     report = memory.consolidate(user_id="anna").system["user:anna"]
@@ -349,7 +344,7 @@ def test_a_turn_that_a_model_fails_at_is_reported_and_tried_again(memory, tim):
     assert len(report["thoughts"]) == 1
     report = memory.consolidate(user_id="anna").system["user:anna"]
     assert report["failed"] == []
-    assert len(model.prompts) == 4
+    assert len(model.asked) == 4
     assert texts(tim) == {"Anna likes tea."}
 
 
@@ -357,7 +352,7 @@ def test_a_bucket_that_a_model_fails_at_stays_as_it_was(memory, tim):
     ids, bucket = together(tim, thought("Anna", "likes", "tea"), thought("Anna", "likes", "jazz"))
     op = memory.engine.store.last_op()
     for answers in (["?", "?"], ['{"untrue": []}', '{"groups": [{"numbers": [1, 9]}]}', "?"]):
-        tim.thinker = ModelPostThinker(Scripted(*answers))
+        tim.thinker = scripted(*answers)
         report = tim.tidy(ANNA, [bucket], 20.0)
         assert [failure["bucket"] for failure in report.failed] == [bucket]
     assert memory.engine.store.last_op() == op

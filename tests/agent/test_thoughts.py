@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halflife.agent.post_thinker import ModelPostThinker, UnusableAnswer
+from halflife.agent.post_thinker import ModelPostThinker
 from halflife.agent.thoughts import RulePostThinker, Thought, entity, sentences
-from halflife.errors import InvalidInput
+from halflife.errors import InvalidInput, UnusableAnswer
+from halflife.llm.client import Chat
+from tests.llm.scripted import Scripted
 
 RULE = RulePostThinker(user="Anna", assistant="Bo")
 
@@ -167,25 +169,19 @@ def test_sentences_keep_numbers_whole():
 # -- by a language model ----------------------------------------------------------------------------------------------
 
 
-class Scripted:
-    """A language model that gives its answers one after the other."""
-
-    def __init__(self, *answers):
-        self.answers, self.prompts = list(answers), []
-
-    def complete(self, prompt):
-        self.prompts.append(prompt)
-        return self.answers.pop(0)
+def scripted(*answers, **options):
+    return ModelPostThinker(Chat(Scripted(list(answers))), **options)
 
 
 def test_a_malformed_answer_is_repaired_once():
-    model = Scripted(
-        "I cannot.", '{"thoughts": [{"head": "Anna", "relation": "likes", "tail": "tea", "from": "query"}]}'
+    thinker = scripted(
+        "I cannot.", '{"thoughts": [{"head": "Anna", "relation": "likes", "tail": "tea", "side": "query"}]}'
     )
-    [found] = ModelPostThinker(model).think("I like tea.", "Me too.")
+    [found] = thinker.think("I like tea.", "Me too.")
     assert (found.head, found.tails, found.source) == ("Anna", ("tea",), "query")
-    assert "I cannot." in model.prompts[1]
-    assert model.prompts[0] in model.prompts[1]
+    first, second = thinker.chat.model.asked
+    assert second[: len(first)] == first
+    assert second[len(first)].content == "I cannot."
 
 
 @pytest.mark.parametrize(
@@ -202,8 +198,8 @@ def test_a_malformed_answer_is_repaired_once():
     ],
 )
 def test_an_answer_that_is_malformed_twice_is_an_error(answer):
-    with pytest.raises(UnusableAnswer, match="not of the form"):
-        ModelPostThinker(Scripted(answer, answer)).think("a", "b")
+    with pytest.raises(UnusableAnswer, match="cannot be used"):
+        scripted(answer, answer).think("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -212,8 +208,8 @@ def test_an_answer_that_is_malformed_twice_is_an_error(answer):
 def test_only_thoughts_that_were_shown_can_be_untrue_and_never_all(answer):
     two = [thought("A", "age", "5", 1), thought("A", "age", "6", 2)]
     with pytest.raises(UnusableAnswer):
-        ModelPostThinker(Scripted(answer, answer)).contradictions(two)
-    assert ModelPostThinker(Scripted('{"untrue": [1, 1]}')).contradictions(two) == ["5"]
+        scripted(answer, answer).contradictions(two)
+    assert scripted('{"untrue": [1, 1]}').contradictions(two) == ["5"]
 
 
 def group(numbers, tails=("tea", "jazz")):
@@ -227,12 +223,12 @@ def test_groups_that_make_no_sense_are_refused(groups):
     three = [thought("A", "likes", tail, created) for created, tail in enumerate(("tea", "jazz", "rain"))]
     answer = json.dumps({"groups": groups})
     with pytest.raises(UnusableAnswer):
-        ModelPostThinker(Scripted(answer, answer)).merge(three)
+        scripted(answer, answer).merge(three)
 
 
 def test_a_group_is_as_new_as_its_newest_part():
     two = [thought("A", "likes", "jazz", 7), thought("A", "likes", "tea", 3)]
-    [merged] = ModelPostThinker(Scripted(json.dumps({"groups": [group([1, 2])]}))).merge(two)
+    [merged] = scripted(json.dumps({"groups": [group([1, 2])]})).merge(two)
     assert merged.ids == ("tea", "jazz")  # shown from old to new
     assert (merged.thought.created, merged.thought.text, merged.thought.tails) == (7, "A likes both.", ("tea", "jazz"))
 
@@ -240,11 +236,11 @@ def test_a_group_is_as_new_as_its_newest_part():
 def test_a_large_bucket_is_shown_in_chunks_that_part_no_head():
     bucket = [thought(head, "likes", f"{head}{i}", i) for i in range(3) for head in ("Ada", "Bo", "Cleo")]
     bucket.append(thought("Zoe", "likes", "tea"))
-    model = Scripted(*['{"untrue": [1]}'] * 3)
-    found = ModelPostThinker(model, chunk=4).contradictions(bucket)
+    thinker = scripted(*['{"untrue": [1]}'] * 3, chunk=4)
+    found = thinker.contradictions(bucket)
     assert found == ["Ada0", "Bo0", "Cleo0"]
-    assert [prompt.count(" likes ") for prompt in model.prompts] == [3, 3, 4]
+    assert [prompt.count(" likes ") for prompt in thinker.chat.model.prompts] == [3, 3, 4]
 
 
 def test_one_thought_alone_needs_no_model():
-    assert ModelPostThinker(Scripted()).merge([thought("A", "likes", "tea")]) == []
+    assert scripted().merge([thought("A", "likes", "tea")]) == []

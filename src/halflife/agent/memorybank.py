@@ -26,7 +26,6 @@ from halflife.agent.forgetting import CurveKind, ForgetMode, ForgettingCurve, fo
 from halflife.agent.hit import Hit
 from halflife.agent.memorybank_json import Document, document, read_documents, turn
 from halflife.agent.memorybank_notes import ACTIVE, DAILY, NOTES, TURNS, UNSEARCHED, Notes
-from halflife.agent.summarise import TextModel
 from halflife.decay import DAY
 from halflife.errors import InvalidInput
 from halflife.store.draft import Draft, check_content
@@ -52,14 +51,14 @@ class MemoryBank:
 
     Parameters
     ----------
-    engine: what it is built on.
+    engine: what it is built on. Its language model writes summaries and portraits; without one they are sentences
+        picked from the turns.
     curve: a `ForgettingCurve`, or the kind of one. `code_as_written` is refused: a recall would harm.
     unit_days: days after which a memory of strength 1 is down to 1/e, for a kind; None: 5, or 1 for `paper`.
     mode, threshold: how `forget` decides unless told otherwise; see `forgotten`.
     seed: of the draws in modes `draw` and `hazard`.
     reinforce: `all` strengthens every hit, as in the paper; `cited` leaves that to calls of `reinforce` with the
         ids that an answer used, so that what is merely near does not become immortal.
-    model: writes summaries and portraits; None picks sentences from the turns.
 
     Raises
     ------
@@ -90,7 +89,6 @@ class MemoryBank:
         threshold: float = 0.1,
         seed: int = 0,
         reinforce: Reinforce = "all",
-        model: TextModel | None = None,
     ) -> None:
         if reinforce not in get_args(Reinforce):
             raise InvalidInput(f"reinforce is {reinforce!r}.", f"Use one of {', '.join(get_args(Reinforce))}.")
@@ -99,7 +97,7 @@ class MemoryBank:
         self.curve = curve if isinstance(curve, ForgettingCurve) else ForgettingCurve(curve, unit_days)
         self.mode, self.threshold, self.seed = mode, threshold, seed
         self.strengthens: Reinforce = reinforce
-        self.notes = Notes(engine, model)
+        self.notes = Notes(engine)
         engine.weights = SIMILARITY_ALONE
         self._set_law()
 

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 from halflife.agent.derived import erase_stale, with_sources
 from halflife.agent.engine import Engine
-from halflife.agent.summarise import TextModel, central
+from halflife.agent.summarise import central
 from halflife.store.draft import Draft
 from halflife.store.erase import ErasureReport
 from halflife.store.filters import parse
@@ -37,20 +37,6 @@ TURNS = parse({"role": {"nin": list(ROLES)}})
 ACTIVE = parse({"status": "active"})
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # dates before it are negative, which fromtimestamp refuses
-_ASK: dict[Kind, str] = {
-    "summary": "Summarise the events and key information of this conversation of {date} in a few sentences.",
-    "portrait": (
-        "Describe in a few sentences which personality traits and emotions of the user this conversation of {date} "
-        "shows, and how one should therefore reply to them."
-    ),
-}
-_ASK_OVERALL: dict[Kind, str] = {
-    "summary": "Summarise these events of several days as concisely as possible.",
-    "portrait": (
-        "Put these notes on a user from several days together: a concise portrait of their personality, and how one "
-        "should reply to them."
-    ),
-}
 
 
 def date_of(at: float) -> str:
@@ -67,13 +53,13 @@ class Notes:
 
     Parameters
     ----------
-    engine: where turns and notes are.
-    model: writes the notes; None takes the central sentences of the turns (for a portrait, the user's own).
+    engine: where turns and notes are. Its language model writes the notes; without one they are the central sentences
+        of the turns (for a portrait, of what the user said).
     sentences: how many, without a model.
     """
 
-    def __init__(self, engine: Engine, model: TextModel | None = None, sentences: int = 3) -> None:
-        self.engine, self.model, self.sentences = engine, model, sentences
+    def __init__(self, engine: Engine, sentences: int = 3) -> None:
+        self.engine, self.sentences = engine, sentences
 
     def all(self, space: Space) -> list[Trace]:
         """Every note in use, oldest day first."""
@@ -131,13 +117,14 @@ class Notes:
         return days
 
     def _daily_text(self, kind: Kind, date: str, turns: Sequence[Trace]) -> str:
-        if self.model is None:
+        chat = self.engine.chat
+        if chat is None:
             texts = [turn.text for turn in turns] if kind == "summary" else [sides(turn)[0] for turn in turns]
             return " ".join(central([text for text in texts if text], self.engine.embedder, self.sentences))
         talk = "\n".join(
             f"{who}: {side}" for turn in turns for who, side in zip(("User", "AI"), sides(turn), strict=True) if side
         )
-        return self.model.complete(f"{_ASK[kind].format(date=date)}\n\n{talk}").strip()
+        return chat.text(f"{ACTOR}.{kind}", date=date, conversation=talk)
 
     def _refresh_overall(self, space: Space, kind: Kind, now: float) -> None:
         notes = self.all(space)
@@ -148,10 +135,10 @@ class Notes:
         texts = [f"{date_of(part.at)}: {content(part)}" for part in parts]
         if not texts:
             text = ""
-        elif self.model is None:
+        elif self.engine.chat is None:
             text = " ".join(central([content(part) for part in parts], self.engine.embedder, self.sentences))
         else:
-            text = self.model.complete("\n\n".join([_ASK_OVERALL[kind], *texts])).strip()
+            text = self.engine.chat.text(f"{ACTOR}.overall-{kind}", days=texts)
         fresh = overall(kind, text, [part.id for part in parts], now) if text else None
         if known is not None or fresh is not None:
             self._replace(space, known, fresh, now)

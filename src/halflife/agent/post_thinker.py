@@ -1,59 +1,50 @@
-"""Post-thinking by a language model: three prompts, and answers that are checked before anything is believed.
+"""Post-thinking by a language model: three questions, and answers that are checked before anything is believed.
 
 Paper: "Think-in-Memory: Recalling and Post-thinking Enable LLMs with Long-Term Memory", arXiv 2311.08719. The
-prompts are this project's own; the paper's are not known.
+prompts (`prompts/think-in-memory`) are this project's own; the paper's are not known.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal
 
-from halflife.agent.summarise import TextModel
 from halflife.agent.thoughts import Merged, Thought, entity
-from halflife.errors import HalflifeError
-
-T = TypeVar("T")
-
-_THINK = """From this exchange, list what can be concluded about people, places and things, each as one relation.
-
-User: {query}
-AI: {response}
-
-Answer with JSON only, of this schema; an empty list if there is nothing to conclude:
-{{"thoughts": [{{"head": "entity", "relation": "verb phrase", "tail": "entity or value", "text": "the conclusion as a \
-sentence", "from": "query" or "response"}}]}}"""
-
-_FORGET = """These thoughts are numbered from old to new. Which of them have others in the list made untrue?
-
-{thoughts}
-
-Answer with JSON only, of this schema; an empty list if there is none:
-{{"untrue": [numbers]}}"""
-
-_MERGE = """These thoughts are numbered from old to new. Group those that are about the same head entity and can be \
-said in one sentence, and say them so, without adding or losing anything.
-
-{thoughts}
-
-Answer with JSON only, of this schema, with groups of two or more; an empty list if there is none:
-{{"groups": [{{"numbers": [numbers], "head": "entity", "relation": "verb phrase", "tails": ["entity or value"], \
-"text": "the sentence"}}]}}"""
-
-_REPAIR = """This answer cannot be used: {why}
-
-{answer}
-
-Write it again, as JSON only, of the schema that was asked for:
-
-{prompt}"""
+from halflife.llm.client import Chat
 
 
-class UnusableAnswer(HalflifeError):
-    """A language model did not answer in the form asked for, twice."""
+@dataclass
+class _Relation:
+    head: str
+    relation: str
+    tail: str
+    text: str = ""
+    side: Literal["", "query", "response"] = ""
+
+
+@dataclass
+class _Thoughts:
+    thoughts: list[_Relation]
+
+
+@dataclass
+class _Untrue:
+    untrue: list[int]
+
+
+@dataclass
+class _Group:
+    numbers: list[int]
+    head: str
+    relation: str
+    tails: list[str] = field(default_factory=list)
+    text: str = ""
+
+
+@dataclass
+class _Groups:
+    groups: list[_Group]
 
 
 class ModelPostThinker:
@@ -61,7 +52,7 @@ class ModelPostThinker:
 
     Parameters
     ----------
-    model: what is asked.
+    chat: what is asked.
     chunk: how many thoughts are shown at once, so that a large bucket fits the model's window. Thoughts about one
         head stand together, and are only parted where there are more of them than that.
 
@@ -70,41 +61,47 @@ class ModelPostThinker:
     UnusableAnswer: from its methods, when an answer is malformed, and so is the one repair that is asked for.
         What came before it is not used either.
 
-    >>> class Scripted:
-    ...     def complete(self, prompt: str) -> str:
-    ...         return '{"thoughts": [{"head": "Anna", "relation": "lives in", "tail": "Oslo"}]}'
-    >>> [thought.text for thought in ModelPostThinker(Scripted()).think("I moved to Oslo.", "Nice!")]
+    >>> from halflife.llm.callable import CallableChat
+    >>> answer = '{"thoughts": [{"head": "Anna", "relation": "lives in", "tail": "Oslo"}]}'
+    >>> thinker = ModelPostThinker(Chat(CallableChat(lambda prompt: answer)))
+    >>> [thought.text for thought in thinker.think("I moved to Oslo.", "Nice!")]
     ['Anna lives in Oslo.']
     """
 
-    def __init__(self, model: TextModel, chunk: int = 40) -> None:
-        self.model, self.chunk = model, max(2, chunk)
+    def __init__(self, chat: Chat, chunk: int = 40) -> None:
+        self.chat, self.chunk = chat, max(2, chunk)
 
     def think(self, query: str, response: str) -> list[Thought]:
         """The model's conclusions from a turn."""
-        return self._ask(_THINK.format(query=query, response=response), _thoughts)
+        found = self.chat.ask("think-in-memory.think", _Thoughts, check=_said, query=query, response=response)
+        return [
+            Thought(t.head.strip(), t.relation.strip(), (t.tail.strip(),), source=t.side, wording=t.text.strip())
+            for t in found.thoughts
+        ]
 
     def contradictions(self, thoughts: Sequence[Thought]) -> list[str]:
         """The ids of those that the model finds untrue by now."""
         out: list[str] = []
         for part in self._parts(thoughts):
-            numbers = self._ask(_FORGET.format(thoughts=_listed(part)), partial(_untrue, count=len(part)))
-            out += [part[i].id for i in numbers]
+            found = self.chat.ask(
+                "think-in-memory.forget", _Untrue, check=_some_of(len(part)), thoughts=[t.text for t in part]
+            )
+            out += [part[number - 1].id for number in dict.fromkeys(found.untrue)]
         return out
 
     def merge(self, thoughts: Sequence[Thought]) -> list[Merged]:
         """The groups that the model makes, each with its one thought, which is as new as its newest part."""
         out: list[Merged] = []
         for part in self._parts(thoughts):
-            groups = self._ask(_MERGE.format(thoughts=_listed(part)), partial(_groups, count=len(part)))
-            for numbers, item in groups:
-                newest = max(part[i].created for i in numbers)
-                out.append(
-                    Merged(
-                        tuple(part[i].id for i in numbers),
-                        Thought(item["head"], item["relation"], tuple(item["tails"]), newest, wording=item["text"]),
-                    )
-                )
+            found = self.chat.ask(
+                "think-in-memory.merge", _Groups, check=_groups_of(len(part)), thoughts=[t.text for t in part]
+            )
+            for group in found.groups:
+                merged = [part[number - 1] for number in dict.fromkeys(group.numbers)]
+                tails = tuple(tail.strip() for tail in group.tails)
+                newest = max(thought.created for thought in merged)
+                made = Thought(group.head.strip(), group.relation.strip(), tails, newest, wording=group.text.strip())
+                out.append(Merged(tuple(thought.id for thought in merged), made))
         return out
 
     def _parts(self, thoughts: Sequence[Thought]) -> Iterator[list[Thought]]:
@@ -121,81 +118,37 @@ class ModelPostThinker:
         if len(part) > 1:
             yield part
 
-    def _ask(self, prompt: str, read: Callable[[Any], T]) -> T:
-        answer = self.model.complete(prompt)
-        try:
-            return read(_json(answer))
-        except ValueError as error:
-            repaired = self.model.complete(_REPAIR.format(why=error, answer=answer, prompt=prompt))
-        try:
-            return read(_json(repaired))
-        except ValueError as error:
-            raise UnusableAnswer(
-                f"The language model's answer is not of the form asked for: {error}",
-                "Try again, or use a model that writes JSON reliably.",
-            ) from None
+
+def _said(found: _Thoughts) -> None:
+    for thought in found.thoughts:
+        if not (thought.head.strip() and thought.relation.strip() and thought.tail.strip()):
+            raise ValueError("a head, a relation or a tail is empty.")
 
 
-def _json(answer: str) -> Any:
-    """The JSON object in an answer, which may stand in a fence or between words."""
-    match = re.search(r"\{.*\}", answer, re.DOTALL)
-    if match is None:
-        raise ValueError("there is no JSON object in it.")
-    return json.loads(match.group())
+def _numbered(numbers: Sequence[int], count: int) -> set[int]:
+    if not all(1 <= number <= count for number in numbers):
+        raise ValueError(f"{list(numbers)} are not numbers from 1 to {count}.")
+    return set(numbers)
 
 
-def _list(answer: Any, key: str) -> list[Any]:
-    if not isinstance(answer, dict) or not isinstance(answer.get(key), list):
-        raise ValueError(f"it has no list {key!r}.")
-    return list(answer[key])
+def _some_of(count: int) -> Callable[[_Untrue], None]:
+    def check(found: _Untrue) -> None:
+        if len(_numbered(found.untrue, count)) == count:
+            raise ValueError("not every thought can have been made untrue by another.")
+
+    return check
 
 
-def _word(item: Any, key: str, needed: bool = True) -> str:
-    value = item.get(key, "") if isinstance(item, dict) else None
-    if not isinstance(value, str) or (needed and not value.strip()):
-        raise ValueError(f"{key!r} is not a text in {json.dumps(item)}.")
-    return value.strip()
+def _groups_of(count: int) -> Callable[[_Groups], None]:
+    def check(found: _Groups) -> None:
+        seen: set[int] = set()
+        for group in found.groups:
+            numbers = _numbered(group.numbers, count)
+            if len(numbers) < 2 or seen & numbers:
+                raise ValueError("a group needs two numbers or more, and a number can be in one group only.")
+            seen |= numbers
+            words = [group.head, group.relation, *group.tails]
+            if not group.tails or not all(word.strip() for word in words):
+                raise ValueError("the head, the relation or a tail of a group is empty.")
 
-
-def _thoughts(answer: Any) -> list[Thought]:
-    return [
-        Thought(
-            _word(item, "head"), _word(item, "relation"), (_word(item, "tail"),),
-            source=_word(item, "from", needed=False), wording=_word(item, "text", needed=False),
-        )
-        for item in _list(answer, "thoughts")
-    ]  # fmt: skip
-
-
-def _numbers(values: Any, count: int) -> list[int]:
-    """Numbers from 1 as positions from 0, each once."""
-    if not isinstance(values, list) or not all(type(n) is int and 1 <= n <= count for n in values):
-        raise ValueError(f"{json.dumps(values)} is not a list of numbers from 1 to {count}.")
-    return list(dict.fromkeys(n - 1 for n in values))
-
-
-def _untrue(answer: Any, count: int) -> list[int]:
-    numbers = _numbers(_list(answer, "untrue"), count)
-    if len(numbers) == count:
-        raise ValueError("not every thought can have been made untrue by another.")
-    return numbers
-
-
-def _groups(answer: Any, count: int) -> list[tuple[list[int], dict[str, Any]]]:
-    out: list[tuple[list[int], dict[str, Any]]] = []
-    seen: set[int] = set()
-    for item in _list(answer, "groups"):
-        numbers = _numbers(item.get("numbers") if isinstance(item, dict) else None, count)
-        if len(numbers) < 2 or seen & set(numbers):
-            raise ValueError("a group needs two numbers or more, and a number can be in one group only.")
-        seen |= set(numbers)
-        tails = item.get("tails")
-        if not isinstance(tails, list) or not tails or not all(isinstance(t, str) and t.strip() for t in tails):
-            raise ValueError(f"'tails' is not a list of texts in {json.dumps(item)}.")
-        fields = {"head": _word(item, "head"), "relation": _word(item, "relation"), "text": _word(item, "text", False)}
-        out.append((numbers, {**fields, "tails": [tail.strip() for tail in tails]}))
-    return out
-
-
-def _listed(thoughts: Sequence[Thought]) -> str:
-    return "\n".join(f"{i}. {thought.text}" for i, thought in enumerate(thoughts, start=1))
+    return check

@@ -1,28 +1,17 @@
-"""Short texts made of longer ones: by a language model, or from a text's own sentences.
+"""A short text made of a longer one's own sentences.
 
-`TextModel` is all that a memory system asks of a language model; any client fits behind it. Without one, the
-summary of a text is the sentences nearest to its centre (Radev et al., "Centroid-based summarization of
-multiple documents", 2004), which says nothing that was not said.
+The summary of a text is the sentences nearest to its centre (Radev et al., "Centroid-based summarization of multiple
+documents", 2004), which says nothing that was not said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from halflife.agent.thoughts import sentences
 from halflife.llm.embedder import Embedder
-
-
-@runtime_checkable
-class TextModel(Protocol):
-    """A language model: a prompt in, a text out."""
-
-    def complete(self, prompt: str) -> str:
-        """What the model answers to a prompt."""
-        ...
 
 
 def central(texts: Sequence[str], embedder: Embedder, count: int = 3) -> list[str]:

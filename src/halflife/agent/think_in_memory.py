@@ -27,7 +27,7 @@ from halflife.agent.backlog import Backlog
 from halflife.agent.derived import lost_a_source
 from halflife.agent.engine import Engine
 from halflife.agent.hit import Hit
-from halflife.agent.post_thinker import UnusableAnswer
+from halflife.agent.post_thinker import ModelPostThinker
 from halflife.agent.redact import Redactor
 from halflife.agent.thought_index import (
     NAME,
@@ -41,7 +41,7 @@ from halflife.agent.thought_index import (
 )
 from halflife.agent.thoughts import Merged, PostThinker, RulePostThinker, Thought
 from halflife.agent.turns import turns_of
-from halflife.errors import InvalidInput, StoreBusy
+from halflife.errors import InvalidInput, StoreBusy, UnusableAnswer
 from halflife.store.draft import Draft, check_content
 from halflife.store.erase import ErasureReport, erase
 from halflife.store.filters import ALL, Filter, parse
@@ -79,7 +79,7 @@ class ThinkInMemory:
     center: hash around the mean of the thoughts, once there are 16. The mean is kept with the store, and taken
         anew when they have doubled or halved in number.
     probes: buckets of each table that a recall looks into, the likeliest first.
-    thinker: draws, drops and merges thoughts; by rule unless given.
+    thinker: draws, drops and merges thoughts; unless given, the engine's language model, and by rule without one.
 
     Raises
     ------
@@ -108,7 +108,8 @@ class ThinkInMemory:
         if probes < 1:
             raise InvalidInput(f"probes is {probes}.", "Look at one bucket or more.")
         self.engine, self.center, self.probes = engine, center, probes
-        self.thinker: PostThinker = thinker or RulePostThinker()
+        by_model = ModelPostThinker(engine.chat) if engine.chat is not None else RulePostThinker()
+        self.thinker: PostThinker = thinker or by_model
         self._default = Settings(n_buckets, n_tables, seed, engine.embedder.fingerprint)
         self._default.hashing(1)  # refuses what is wrong
         self._indexes: dict[str, ThoughtIndex] = {}

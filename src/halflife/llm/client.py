@@ -152,7 +152,7 @@ class _Form(Generic[T]):
         from pydantic import ValidationError
 
         try:
-            value: T = self._adapter.validate_json(answer[start : end + 1])
+            value: T = self._adapter.validate_json(answer[start : end + 1], strict=True)
         except ValidationError as error:
             raise ValueError(_told(error.errors(include_url=False, include_input=False))) from None
         return value
