@@ -8,19 +8,30 @@ import numpy as np
 import pytest
 
 from halflife.agent.task_baselines import FlatHistory, GraphTracker, ReActHistory
-from halflife.errors import InvalidInput
+from halflife.errors import InvalidInput, ModelNotFound
+from halflife.llm import HashEmbedder, MiniLM
 from halflife.papers import reproduce
 from halflife.papers.data import VARIABLE
 from halflife.papers.r49_cases import CASES, GOLD, UNSEEN, dialogue, score_graph, score_linear, unseen
 from halflife.papers.r49_dialogues import ACTS, ARMS, Truth, play, turns
 
 
+@pytest.fixture(params=["no embedder", "hash", "minilm"])
+def embedder(request):
+    if request.param != "minilm":
+        return HashEmbedder() if request.param == "hash" else None
+    try:
+        return MiniLM(threads=1)
+    except ModelNotFound as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_the_graph_is_right_after_every_turn_of_a_released_dialogue(name):
+def test_the_graph_is_right_after_every_turn_of_a_released_dialogue(name, embedder):
     said = dialogue(name)
     if said is None:
         pytest.skip(f"tme_cases is not here; set {VARIABLE}")
-    done = score_graph(said, GOLD[name])
+    done = score_graph(said, GOLD[name], embedder)
     assert done.wrong == []
     assert (done.states, done.answers) == (done.turns, done.asked)
     assert done.conflicts == (name == "trip_planning")

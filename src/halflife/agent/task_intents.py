@@ -233,7 +233,7 @@ class _Reading:
         value = EVERYWHERE.sub("", value).strip()
         if entity(what) in EVERYTHING:
             return [Op("set", self.at(node), value) for node in self.alike(value)]
-        node = self.known_label() or self.lexicon.slot(what)
+        node = self.known_label() or self.lexicon.slot(what, by_words=bool(self.label))
         if node is None and self.label:
             return [Op("new", self.label, value, self.in_focus())]
         if node is None and entity(what) in IT:

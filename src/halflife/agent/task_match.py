@@ -13,7 +13,9 @@ from halflife.agent.task_words import PREPOSITIONS, kind_of, noun, stems
 from halflife.agent.thoughts import entity
 from halflife.llm.embedder import Embedder
 
-NEAR = 0.6  # cosine from which a phrase may mean a slot that shares no word with it
+# Cosine from which a phrase means a slot that shares no word with it: with the default embedder "lodging" and "hotel"
+# have 0.75, "accommodation" and "hotel" 0.70, but "destination" and "trip" 0.68, "lunch" and "dinner" 0.64.
+NEAR = 0.7
 PRONOUNS = frozenset(("it", "that", "this", "them", "these", "those", "the same"))
 
 
@@ -40,8 +42,10 @@ class Lexicon:
         focus = self.forest.focus()
         return self.forest.root(focus) if focus else None
 
-    def slot(self, phrase: str, within: Node | None = None, removed: bool = False) -> Node | None:
-        """The slot that a phrase means, if it means one."""
+    def slot(
+        self, phrase: str, within: Node | None = None, removed: bool = False, by_words: bool = False
+    ) -> Node | None:
+        """The slot that a phrase means, if it means one; `by_words` leaves out what is only near in meaning."""
         name = noun(phrase)
         if not name or entity(name) in PRONOUNS:
             return None
@@ -53,7 +57,7 @@ class Lexicon:
         if shared and words:
             most = max(count for count, _ in shared)
             return self._best(node for count, node in shared if count == most)
-        return self._near(name, nodes)
+        return None if by_words else self._near(name, [n for n in nodes if n.parent or n.value])  # tasks have names
 
     def named(self, name: str) -> Node | None:
         """The slot in use of exactly this name."""

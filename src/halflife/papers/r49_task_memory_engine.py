@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from halflife.agent.task_baselines import FlatHistory, ReActHistory
 from halflife.errors import InvalidInput
+from halflife.llm.embedder import Embedder
 from halflife.papers.data import missing
+from halflife.papers.embedding import cached_embedder
 from halflife.papers.r49_cases import CASES, FOLDER, GOLD, UNSEEN, dialogue, graphs, score_graph, score_linear, unseen
 from halflife.papers.r49_dialogues import ARMS, Tally, play
 from halflife.papers.r49_figures import draw_errors, draw_graphs
@@ -25,7 +27,7 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
         raise InvalidInput("The Task Memory Engine has no gpu size here.", "Use cpu.")
     seeds = tuple(range(seed, seed + (1 if size == "smoke" else 5)))
     progress("the four dialogues", 0.0)
-    tables, claims, figures, notes = _cases()
+    tables, claims, figures, notes = _cases(cached_embedder(size))
     dialogues = 8 if size == "smoke" else 200
     counts = _generated(seeds, dialogues, progress)
     tables += _tables(counts)
@@ -41,10 +43,10 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             "fewer hallucinations and 83.3 % fewer misinterpretations, judged by hand (a few events each)."
         ),
         setup=(
-            "A: the four released dialogues (28 turns), read by the rules alone; after every turn the state must be "
-            "exactly the gold state, which was written by hand. The linear memories are read by the same rules, on "
-            "what each remembers, and need not know the tasks. A2: four dialogues that were written after the rules, "
-            f"and that no rule was changed for. B: {len(seeds)} x {dialogues} generated dialogues of 60 turns about 6 "
+            "A: the four released dialogues (28 turns), read by the rules with the default embedder; after every turn "
+            "the state must be exactly the gold state, which was written by hand. The linear memories are read by the "
+            "same rules, on what each remembers, and need not know the tasks. A2: four dialogues that were written "
+            f"after the rules, and that no rule was changed for. B: {len(seeds)} x {dialogues} generated dialogues of 60 turns about 6 "
             "to 10 slots of two tasks: set, change, change everywhere, go back one or two steps (half of the single "
             "steps name the value), remove, check, and questions that only suppose. The operations are known, so that "
             "memory is tested and not language; all memories hear the same ones, a share of them about a wrong slot "
@@ -78,29 +80,34 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
 Counts = dict[float, dict[str, dict[int, Tally]]]
 
 
-def _cases() -> tuple[list[Table], list[Claim], list[Figure], list[str]]:
+def _cases(embedder: Embedder) -> tuple[list[Table], list[Claim], list[Figure], list[str]]:
     turns = {name: dialogue(name) for name in CASES}
     missed = [f"{name}_case.json" for name, found in turns.items() if found is None]
     if missed:
         tables, claims, figures, notes = [], list[Claim](), list[Figure](), ["A: " + missing(FOLDER, *missed)]
     else:
         told = {name: found for name, found in turns.items() if found is not None}
-        tables, claims, figures, notes = [_case_table(told)], _case_claims(told), [_cooking(told["cooking"])], []
+        tables, claims, figures, notes = (
+            [_case_table(told, embedder)],
+            _case_claims(told, embedder),
+            [_cooking(told["cooking"])],
+            [],
+        )
     rows = []
     for name in UNSEEN:
         said, gold = unseen(name)
-        done = score_graph(said, gold)
+        done = score_graph(said, gold, embedder)
         rows.append((name, done.turns, done.states, ", ".join(map(str, done.wrong)) or None))
     title = "A2: dialogues that the rules had not seen: turns with the right state"
     tables.append(Table(title, ("dialogue", "turns", "right", "wrong after turn"), rows))
     return tables, claims, figures, notes
 
 
-def _case_table(turns: dict[str, list[str]]) -> Table:
+def _case_table(turns: dict[str, list[str]], embedder: Embedder) -> Table:
     rows = []
     for name, said in turns.items():
         gold = GOLD[name]
-        graph = score_graph(said, gold)
+        graph = score_graph(said, gold, embedder)
         states = [one.state for one in gold]
         linear = [score_linear(memory, said, states) for memory in (FlatHistory(), ReActHistory())]
         rows.append((
@@ -111,8 +118,8 @@ def _case_table(turns: dict[str, list[str]]) -> Table:
     return Table("A: turns with exactly the right state, read by the same rules", columns, rows)
 
 
-def _case_claims(turns: dict[str, list[str]]) -> list[Claim]:
-    done = {name: score_graph(turns[name], GOLD[name]) for name in CASES}
+def _case_claims(turns: dict[str, list[str]], embedder: Embedder) -> list[Claim]:
+    done = {name: score_graph(turns[name], GOLD[name], embedder) for name in CASES}
     shares = {name: done[name].states / done[name].turns for name in CLAIMED}
     claims = [Claim(f"A: state accuracy of the graph, {name.replace('_', ' ')}", shares[name], 1.0) for name in CLAIMED]
     conflicts = done["trip_planning"].conflicts
