@@ -80,7 +80,7 @@ class LayerConfig:
 
     def importance(self, value: float, days: float) -> float:
         """Points that are left, after `days` days, of an importance of `value` points: value * alpha ** days."""
-        return value * self.importance_factor**days
+        return value * math.pow(self.importance_factor, days)
 
     def likeliest(self) -> float:
         """The first importance with the best odds."""

@@ -106,10 +106,10 @@ def route_unrouted(engine: Engine, chat: Chat, space: Space, layers: Layers, now
             except UnusableAnswer as error:
                 failure = str(error)
         with store.transaction():
-            # None is found if it was forgotten while the model thought.
-            for trace in store.find(space, parse({"id": message.id})) if route else []:
-                report["operations"].append(store.revise([_routed(trace, route, layers)], Why("route", KEY), now))
-                report["routed"][trace.id] = route.layer
+            # Nothing is found if it was forgotten while the model thought.
+            if route is not None and (found := store.find(space, parse({"id": message.id}))):
+                report["operations"].append(store.revise([_routed(found[0], route, layers)], Why("route", KEY), now))
+                report["routed"][message.id] = route.layer
             backlog.done(message)
             if failure:
                 report["failed"].append({"id": message.id, "why": failure})
