@@ -7,8 +7,10 @@ import pytest
 from halflife.agent.task_baselines import FlatHistory, ReActHistory
 from halflife.agent.task_forest import Forest
 from halflife.agent.task_intents import RuleIntents
+from halflife.agent.task_nodes import Impact
 from halflife.agent.task_ops import Op, apply
 from halflife.agent.task_parts import RuleDecomposer
+from halflife.agent.task_replies import RuleResponder
 from halflife.llm.hashing import HashEmbedder
 from halflife.store.trace import Space
 from tests.llm.scripted import Scripted
@@ -173,6 +175,15 @@ def test_a_turn_is_answered_from_the_nodes(memory):
     reply = ask("boat: Go back.")
     assert memory.system.graph(ANNA).get("start").value == "Graz"
     assert reply.ops[0].kind == "revert"
+
+
+def test_an_unclear_name_is_said_to_be_unclear(memory):
+    memory.system.turn(ANNA, "Add salt to the soup.")
+    memory.system.turn(ANNA, "Add salt to the pie.")
+    forest = memory.system.graph(ANNA).forest()
+    for kind in ("check", "ask", "conflict"):
+        reply = RuleResponder().reply("", [Op(kind, "salt", "1")], Impact(), forest)
+        assert reply == "'salt' is a slot of several tasks. Say which: pie/salt, soup/salt."
 
 
 def test_what_cannot_be_done_is_said_and_leaves_the_rest(memory):

@@ -123,7 +123,7 @@ def _check(reading: Reading, known: set[str]) -> None:
             raise ValueError("steps is at least 1.")
         if one.kind in ("replace", "need", "share") and not one.other:
             raise ValueError(f"{one.kind} needs other.")
-        if one.kind in ("revert", "remove", "replace", "need", "share") and entity(op.path) not in known:
+        if one.kind in ("revert", "remove", "replace", "need", "share", "conflict") and entity(op.path) not in known:
             raise ValueError(f"there is no slot {op.path!r} to {one.kind}; use the names shown.")
         if unknown := [name for name in one.needs if entity(name) not in known]:
             raise ValueError(f"there is no slot {unknown[0]!r} to need; use the names shown.")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from halflife.agent.task_forest import Forest
 from halflife.agent.task_nodes import Impact, same
-from halflife.agent.task_ops import Op, judge, once
+from halflife.agent.task_ops import SILENT, Op, judge, once
 from halflife.errors import InvalidInput, UnknownTrace
 from halflife.llm.hashing import word_count
 
@@ -36,22 +36,25 @@ class RuleResponder:
     def reply(self, text: str, ops: Sequence[Op], impact: Impact, forest: Forest) -> str:
         """What was changed, then the answers to questions, then what needs care."""
         lines = [forest.line(slot) for slot in impact.changed if slot in forest]
-        lines += [answer(op, forest) for op in ops if op.kind in ("check", "ask")]
-        for op in ops:
-            if op.kind == "conflict":
-                lines.append(f"Conflict: {forest.line(op.slot)}, not {op.value}. Nothing was changed.")
+        lines += [answer(op, forest) for op in ops if op.kind in SILENT]
         if impact.stale:
             lines.append(f"To be checked: {', '.join(impact.stale)}")
         return "\n".join(dict.fromkeys([*lines, *impact.flags])) or "Nothing was changed."
 
 
 def answer(op: Op, forest: Forest) -> str:
-    """The answer to a `check` or an `ask`."""
-    if op.kind == "ask":
-        try:
+    """What is said to a `check`, an `ask` or a `conflict`; an unclear name is said to be unclear."""
+    try:
+        if op.kind == "ask":
             return forest.to_context([op.path] if op.path else [], CONTEXT, word_count) or "Nothing is in memory."
-        except (InvalidInput, UnknownTrace) as error:
-            return error.message
+        if op.kind == "conflict":
+            return f"Conflict: {forest.line(op.path)}, not {op.value}. Nothing was changed."
+        return _verdict(op, forest)
+    except (InvalidInput, UnknownTrace) as error:
+        return str(error)
+
+
+def _verdict(op: Op, forest: Forest) -> str:
     verdict = judge(forest, op)
     node = once(forest, op)
     if node is None:

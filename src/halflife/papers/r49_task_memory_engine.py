@@ -46,12 +46,12 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             "A: the four released dialogues (28 turns), read by the rules with the default embedder; after every turn "
             "the state must be exactly the gold state, which was written by hand. The linear memories are read by the "
             "same rules, on what each remembers, and need not know the tasks. A2: four dialogues that were written "
-            f"after the rules, and that no rule was changed for. B: {len(seeds)} x {dialogues} generated dialogues of 60 turns about 6 "
-            "to 10 slots of two tasks: set, change, change everywhere, go back one or two steps (half of the single "
-            "steps name the value), remove, check, and questions that only suppose. The operations are known, so that "
-            "memory is tested and not language; all memories hear the same ones, a share of them about a wrong slot "
-            "(and a supposition as a change). An error is a check at which the slot asked about has another value "
-            "than in truth; a misreading, a change after which a slot that was meant has."
+            f"after the rules, and that no rule was changed for. B: {len(seeds)} x {dialogues} generated dialogues of "
+            "60 turns about 6 to 10 slots of two tasks: set, change, change everywhere, go back one or two steps (half "
+            "of the single steps name the value), remove, check, and questions that only suppose. The operations are "
+            "known, so that memory is tested and not language; all memories hear the same ones, a share of them about "
+            "a wrong slot (and a supposition as a change). An error is a check at which the slot asked about has "
+            "another value than in truth; a misreading, a change after which a slot that was meant has."
         ),
         tables=tables,
         figures=figures,
