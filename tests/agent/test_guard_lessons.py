@@ -123,6 +123,14 @@ def test_a_lesson_goes_with_its_record(lessons, finding, embed, clock, memory):
     assert [lesson.record for lesson in lessons.consult(ANNA, embed("drop table"))] == [two.record]
 
 
+def test_of_a_record_that_is_gone_no_lesson_is_kept(lessons, finding, clock, memory):
+    one, two = finding("First?"), finding("Second?")
+    also = finding("Third?", others=(one.record,))
+    memory.forget(one.record)
+    kept = lessons.add(ANNA, [one, two, also], clock())
+    assert kept == [f"lesson:{two.record}"] == [lesson.id for lesson in lessons.all(ANNA)]
+
+
 def test_a_withdrawn_lesson_is_silent_and_can_be_brought_back(lessons, finding, embed, clock, memory):
     found = finding()
     [id] = lessons.add(ANNA, [found], clock())

@@ -18,14 +18,15 @@ from halflife.papers.r16_attack import (
     K,
     Precedents,
     answers,
+    attack,
     attacked,
+    honest,
     nearest,
-    outcome,
     properties,
     searches,
     weighted_vote,
 )
-from halflife.papers.r16_audit import Characters, missed
+from halflife.papers.r16_audit import Audit, Characters
 from halflife.papers.r16_reinforcement import simulate
 
 FORMS = ("What dose of {} was given?", "When was {} first measured?", "Who wrote the order for {}?")
@@ -62,25 +63,25 @@ def test_questions_asked_are_not_in_the_memory(world, memory):
 
 def test_few_planted_records_beat_the_nearest_but_not_the_guard_and_many_beat_both(world):
     few, many = world(2), world(5)
-    assert outcome(few, nearest).success == 1.0
-    assert outcome(few, nearest, Vote()).success == 0.0
-    assert outcome(few, nearest, Vote()).missed == 0.0
-    assert outcome(many, nearest, Vote()).success > 0.8
-    assert outcome(many, weighted_vote).success > 0.8
+    assert attack(few, nearest).success == 1.0
+    assert attack(few, nearest, Vote()).success == 0.0
+    assert attack(few, nearest, Vote()).missed == 0.0
+    assert attack(many, nearest, Vote()).success > 0.8
+    assert attack(many, weighted_vote).success > 0.8
 
 
 def test_the_guard_is_measured_on_honest_use_too(world):
-    found = outcome(world(0), nearest, Vote())
+    found = honest(world(0), nearest, Vote())
     assert found.right == 1.0
     assert found.empty == 0.0
     assert found.removed < 0.1
-    assert np.isnan(found.missed)  # nothing was planted
+    assert np.isnan(attack(world(0), nearest, Vote()).missed)  # nothing was planted
 
 
 def test_a_unique_right_precedent_is_what_a_vote_drops():
     questions = [f"What dose of drug {i} was given?" for i in range(40)]
     pairs = Precedents("one", tuple(questions), tuple("read" if i % 8 else f"special {i // 16}" for i in range(40)))
-    found = outcome(attacked(pairs, HashEmbedder().embed, 0, 0, tests=10), nearest, Vote())
+    found = honest(attacked(pairs, HashEmbedder().embed, 0, 0, tests=10), nearest, Vote())
     assert found.removed_unique == 1.0 or np.isnan(found.removed_unique)
     assert found.right <= 1.0
 
@@ -102,8 +103,8 @@ def test_a_record_by_itself_hardly_surprises():
     clean = [f"What dose of {thing} was given to patient {i}? read medication" for i, thing in enumerate(THINGS * 3)]
     model = Characters(clean)
     assert model.surprise(clean[0]) < model.surprise("dlose fo qzx aws")
-    assert missed(clean, ["What dose of morin was given to patient 5? read medication"]) == 1.0
-    assert missed(clean, ["qqq zzz jjj kkk vvv"]) == 0.0
+    assert Audit(clean).missed(["What dose of morin was given to patient 5? read medication"]) == 1.0
+    assert Audit(clean).missed(["qqq zzz jjj kkk vvv"]) == 0.0
 
 
 def test_the_model_of_characters_is_a_distribution():
@@ -157,7 +158,14 @@ def data(tmp_path, monkeypatch):
         for i in range(20)
     ]
     lines = "\n".join(json.dumps(row) for row in rows).encode()
+    turns = [{"dia_id": f"D1:{i}", "speaker": "Ann", "text": f"I bought {i} apples."} for i in range(1, 9)]
+    talk = {
+        "sample_id": "c",
+        "conversation": {"session_1": turns, "session_1_date_time": "1:56 pm on 8 May, 2023"},
+        "qa": [{"question": "Did Ann buy 3 apples?", "category": 4, "evidence": ["D1:3"], "answer": "yes"}],
+    }
     for folder, name, content in (
+        ("locomo", "locomo5.json.gz", json.dumps([talk]).encode()),
         ("memento", "deepresearcher.jsonl.gz", lines),
         ("memory_attack", "strategyqa_train_filtered.json.gz", json.dumps(strategy).encode()),
     ):
@@ -173,6 +181,7 @@ def test_it_runs_and_writes_a_report(data, tmp_path):
     assert not any(VARIABLE in note for note in report.notes)
     assert {claim.name[0] for claim in report.claims} == {"A", "B", "C", "D"}
     assert {figure.name for figure in report.figures} == {"cliff", "one-read", "rounds"}
+    assert any(table.title.startswith("E:") for table in report.tables)
     result = json.loads((tmp_path / "out" / report.paper.folder / "smoke" / "result.json").read_text())
     assert len(result["claims"]) == 3 * 5 + 3 + 1
 
@@ -180,7 +189,7 @@ def test_it_runs_and_writes_a_report(data, tmp_path):
 def test_without_its_data_it_says_what_was_not_run(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     report = reproduce("a-memguard", "smoke")
-    assert sum(VARIABLE in note for note in report.notes) == 2
+    assert sum(VARIABLE in note for note in report.notes) == 3
     assert {claim.name[0] for claim in report.claims} == {"B"}
 
 

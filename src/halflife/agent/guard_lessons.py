@@ -101,15 +101,21 @@ class LessonStore:
     def add(self, space: Space, findings: Sequence[Finding], now: float, reason: str = "") -> list[str]:
         """Keep a lesson for each record, or count one more hit where there is one. Returns their ids.
 
-        All of it is one transaction. `reason` is kept in the history: it must not quote what was said.
+        All of it is one transaction. Of a record that was forgotten meanwhile nothing is kept. `reason` goes into the
+        history: it must not quote what was said.
         """
-        if not findings:
-            return []
         store, why = self.engine.store, Why(VERDICT, NAME, reason)
         ids = [_id(finding.record) for finding in findings]
-        with store.transaction(durable=len(self._known(space, ids)) < len(ids)):  # a count may be lost, a lesson not
-            known = self._known(space, ids)
-            new = [_draft(finding, now) for finding in findings if _id(finding.record) not in known]
+        if not ids:
+            return []
+        with store.transaction(durable=len(self._there(space, ids)) < len(ids)):  # a count may be lost, a lesson not
+            known = self._there(space, ids)
+            sources = self._there(space, [id for finding in findings for id in (finding.record, *finding.others)])
+            new = [
+                _draft(finding, now)
+                for finding in findings
+                if _id(finding.record) not in known and sources.keys() >= {finding.record, *finding.others}
+            ]
             if new:
                 self.engine.write(space, new, why, now)
             hidden = [draft.id for draft in new if draft.id]
@@ -117,9 +123,9 @@ class LessonStore:
             if hidden:
                 store.set_status(hidden, "archived", Why("archive", NAME), now)
             store.reinforce(list(known), now, why=why)
-        return ids
+        return [id for id in ids if id in known or id in hidden]
 
-    def _known(self, space: Space, ids: Sequence[str]) -> dict[str, Trace]:
+    def _there(self, space: Space, ids: Sequence[str]) -> dict[str, Trace]:
         return {trace.id: trace for trace in self.engine.store.find(space, parse({"id": {"in": list(ids)}}))}
 
     def count(self, ids: Sequence[str], now: float, reason: str = "") -> None:

@@ -56,11 +56,19 @@ class Characters:
         return bits / max(len(text), 1)
 
 
-def missed(clean: Sequence[str], suspects: Sequence[str], percentile: float = 95.0) -> float:
-    """The share of suspects that an audit lets through which refuses 5 % of clean records.
+class Audit:
+    """Refuses 5 % of clean records, and whatever else is as surprising.
 
-    The model is fitted to every second clean record; the limit is set on the others.
+    Parameters
+    ----------
+    clean: texts; the model is fitted to every second one, and the limit set on the others.
+    percentile: of their surprise, above which a record is refused.
     """
-    model = Characters(clean[::2])
-    limit = np.percentile([model.surprise(text) for text in clean[1::2]], percentile)
-    return float(np.mean([model.surprise(text) <= limit for text in suspects]))
+
+    def __init__(self, clean: Sequence[str], percentile: float = 95.0) -> None:
+        self.model = Characters(clean[::2])
+        self.limit = float(np.percentile([self.model.surprise(text) for text in clean[1::2]], percentile))
+
+    def missed(self, suspects: Sequence[str]) -> float:
+        """The share of suspects that it lets through."""
+        return float(np.mean([self.model.surprise(text) <= self.limit for text in suspects]))
