@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from halflife import Memory
 from halflife.agent.backlog import Backlog
 from halflife.agent.derived import erase_stale, with_sources
+from halflife.errors import InvalidInput
 from halflife.store.draft import Draft
+from halflife.store.erase import erase
 from halflife.store.filters import parse
 from halflife.store.protocol import Why
 from halflife.store.trace import Space
@@ -65,9 +67,14 @@ def test_a_rollback_takes_the_mark_back_too(memory: Memory) -> None:
     memory.add("one", user_id="anna")
     found = backlog(memory)
     [one] = found.take()
-    with pytest.raises(RuntimeError), memory.engine.store.transaction():
-        found.done(one)
-        raise RuntimeError
+
+    def interrupted() -> None:
+        with memory.engine.store.transaction():
+            found.done(one)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert texts(backlog(memory)) == ["one"]
 
 
@@ -108,7 +115,7 @@ def test_a_trace_that_lost_a_source_is_erased_with_what_was_made_of_it(memory: M
     both = derive(memory, "of both", one, two)
     above = derive(memory, "of a note", both, two)
     memory.engine.store.set_status([both], "retired", Why("retire"), 1.0)
-    memory.forget(one)
+    erase(memory.engine.store, [one], Why("forget"), 100.0)
     notes = parse({"role": "note"})
     reports = erase_stale(memory.engine, ANNA, notes, "test", 101.0)
     assert {id for report in reports for id in report.ids} == {both, above}
@@ -126,3 +133,18 @@ def test_forgetting_tells_a_system_and_reports_what_it_erased() -> None:
         assert report.verified
         assert len(report.derived) == len(set(report.derived)) > 0
         assert not any("tea" in trace.text for trace in memory.list(user_id="anna"))
+
+
+def test_forgetting_reaches_what_a_system_made_though_it_is_not_open(memory: Memory) -> None:
+    one, two = (added.id for added in memory.add(["one", "two"], user_id="anna"))
+    both = derive(memory, "of both", one, two)
+    report = memory.forget(one)
+    assert (report.derived, report.kept, report.verified) == ((both,), (), True)
+    assert [trace.id for trace in memory.list(user_id="anna")] == [two]
+
+
+def test_unknown_systems_and_options_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="Choose one of amem"):
+        Memory(embedder="hash", system="nothing")
+    with pytest.raises(InvalidInput, match="bananas"):
+        Memory(embedder="hash", system="memorybank", options={"bananas": 1})

@@ -176,18 +176,22 @@ class StoreContract:
 
     def test_new_sources_lie_in_the_same_space(self, store: Store) -> None:
         other, mine = one(store, "theirs", BOB), one(store, "mine", ANNA)
-        changes_nothing(
-            store, UnknownTrace, lambda: store.update(mine.id, {"sources": (other.id,)}, None, UPDATE, 1.0)
-        )
+        changes_nothing(store, UnknownTrace, lambda: store.update(mine.id, {"sources": (other.id,)}, None, UPDATE, 1.0))
 
     def test_settings_are_kept(self, store: Store) -> None:
         assert store.meta("mine") is None
         store.set_meta("mine", "1")
-        with pytest.raises(RuntimeError), store.transaction():
-            store.set_meta("mine", "2")
-            one(store, "lost")
-            raise RuntimeError
-        assert store.meta("mine") == "1" and not everything(store)
+
+        def interrupted() -> None:
+            with store.transaction():
+                store.set_meta("mine", "2")
+                one(store, "lost")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert store.meta("mine") == "1"
+        assert everything(store) == []
 
     def test_sources_lie_in_the_same_space(self, store: Store) -> None:
         other = one(store, "secret", BOB)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from halflife.agent.engine import Engine
 from halflife.store.erase import ErasureReport, erase
-from halflife.store.filters import Filter
+from halflife.store.filters import Filter, parse
 from halflife.store.protocol import Why
 from halflife.store.trace import Space, Trace
 
 SOURCES = "of"  # the key in metadata under which the number of sources is kept
+DERIVED = parse({SOURCES: {"gte": 1}})
 
 
 def with_sources(metadata: dict[str, object], sources: Sequence[str]) -> dict[str, object]:

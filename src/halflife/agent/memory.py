@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from halflife.agent import consolidate as sleep
 from halflife.agent import transfer
 from halflife.agent.context import Context, pack
+from halflife.agent.derived import DERIVED, erase_stale
 from halflife.agent.engine import Clock, Engine, Progress, reembed_store
 from halflife.agent.forget import ForgetPlan, plan_forget
 from halflife.agent.hit import Hit
@@ -444,6 +445,8 @@ class Memory:
             self.engine.drop(Space(name))
             if self.system is not None:
                 later += self.system.mend(Space(name), now)
+            if report.kept:  # of a system that this memory was not opened with
+                later += erase_stale(self.engine, Space(name), DERIVED, self.actor, now)
         return joined(report, later)
 
     def delete(self, id: str) -> ErasureReport:

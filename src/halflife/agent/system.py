@@ -7,7 +7,9 @@ and ranks. `Memory(path, system="memorybank")` opens one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from typing import Any, Protocol, cast, runtime_checkable
 
 from halflife.agent.engine import Engine
@@ -19,17 +21,57 @@ from halflife.store.filters import ALL, Filter
 from halflife.store.protocol import Added
 from halflife.store.trace import Space
 
-# Name -> where its class is. A class is called with the engine and the system's own options.
-SYSTEMS: dict[str, str] = {
-    "memorybank": "halflife.agent.memorybank:MemoryBank",
-    "think-in-memory": "halflife.agent.think_in_memory:ThinkInMemory",
-    "amem": "halflife.agent.amem:AgenticMemory",
-    "layered": "halflife.agent.layered:LayeredMemory",
-    "guard": "halflife.agent.guard:GuardedMemory",
-    "memory-r1": "halflife.agent.memory_r1:MemoryR1",
-    "cases": "halflife.agent.cases:CaseMemory",
-    "task-graph": "halflife.agent.task_graph:TaskMemory",
-}
+
+@dataclass(frozen=True)
+class Entry:
+    """A system in the registry.
+
+    Parameters
+    ----------
+    path: where its class is; it is called with the engine and the system's own options.
+    paper: its number in the reading list.
+    about: what it does, in a few words.
+    model: what a language model adds, if it has one; empty if it asks none.
+    short: another name for it.
+    """
+
+    path: str
+    paper: int
+    about: str
+    model: str = ""
+    short: str = ""
+
+
+SYSTEMS: dict[str, Entry] = {
+    "amem": Entry(
+        "halflife.agent.amem:AgenticMemory", 33, "notes that are linked and evolve", "writes and links the notes",
+        "a-mem",
+    ),
+    "cases": Entry(
+        "halflife.agent.cases:CaseMemory", 63, "what was tried and how it ended", "plans and judges", "memento",
+    ),
+    "guard": Entry(
+        "halflife.agent.guard:GuardedMemory", 16, "drops what disagrees with the rest", "draws and judges the paths",
+        "a-memguard",
+    ),
+    "layered": Entry(
+        "halflife.agent.layered:LayeredMemory", 8, "layers that fade at their own speeds", "routes and debates",
+        "tradinggpt",
+    ),
+    "memory-r1": Entry(
+        "halflife.agent.memory_r1:MemoryR1", 65, "a bank of facts kept by a learned manager", "extracts and manages",
+    ),
+    "memorybank": Entry(
+        "halflife.agent.memorybank:MemoryBank", 19, "turns that fade by days, with daily notes", "writes the notes",
+    ),
+    "task-graph": Entry(
+        "halflife.agent.task_graph:TaskMemory", 49, "the state of tasks, with revisions", "reads the turns",
+        "task-memory-engine",
+    ),
+    "think-in-memory": Entry(
+        "halflife.agent.think_in_memory:ThinkInMemory", 35, "conclusions, drawn once", "draws and merges them", "tim",
+    ),
+}  # fmt: skip
 
 
 @runtime_checkable
@@ -63,10 +105,26 @@ class MemorySystem(Protocol):
         ...
 
 
+def named(name: str) -> str:
+    """The name of a system in the registry, from that or its short one. Raises `InvalidInput` for an unknown one.
+
+    >>> named("tim")
+    'think-in-memory'
+    """
+    if name in SYSTEMS:
+        return name
+    for known, entry in SYSTEMS.items():
+        if name and name == entry.short:
+            return known
+    raise InvalidInput(f"There is no memory system {name!r}.", f"Choose one of {', '.join(SYSTEMS)}.")
+
+
 def system(name: str, engine: Engine, **options: Any) -> MemorySystem:
-    """Open a memory system by its name in the registry. Raises `InvalidInput` for an unknown one."""
-    if name not in SYSTEMS:
-        raise InvalidInput(f"There is no memory system {name!r}.", f"Choose one of {', '.join(sorted(SYSTEMS))}.")
-    module, _, attribute = SYSTEMS[name].partition(":")
+    """Open a memory system by its name in the registry. Raises `InvalidInput` for an unknown one, or such options."""
+    module, _, attribute = SYSTEMS[named(name)].path.partition(":")
     make = cast(Callable[..., MemorySystem], getattr(import_module(module), attribute))
+    try:
+        signature(make).bind(engine, **options)
+    except TypeError as error:
+        raise InvalidInput(f"The memory system {name} cannot be opened so: {error}.") from None
     return make(engine, **options)

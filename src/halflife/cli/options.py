@@ -34,6 +34,8 @@ class Target:
     agent: str | None = None
     session: str | None = None
     embedder: str | None = None
+    system: str | None = None
+    llm: str | None = None
     key: str | None = field(default=None, repr=False)
 
     @property
@@ -53,13 +55,13 @@ def on_file(command: Command) -> Command:
 
 
 def on_space(command: Command) -> Command:
-    """Options --db, --embedder, --key-file, --user and --agent, as the argument `target`."""
-    return _packed(command, (_DB, _USER, _AGENT, _EMBEDDER, _KEY))
+    """Options of a file and of whose memory in it, as the argument `target`."""
+    return _packed(command, (_DB, _USER, _AGENT, _EMBEDDER, _SYSTEM, _LLM, _KEY))
 
 
 def on_session(command: Command) -> Command:
-    """Options --db, --embedder, --key-file, --user, --agent and --session, as the argument `target`."""
-    return _packed(command, (_DB, _USER, _AGENT, _SESSION, _EMBEDDER, _KEY))
+    """The same, and of which session."""
+    return _packed(command, (_DB, _USER, _AGENT, _SESSION, _EMBEDDER, _SYSTEM, _LLM, _KEY))
 
 
 def common(command: Command) -> Command:
@@ -72,7 +74,7 @@ def common(command: Command) -> Command:
 def _packed(command: Command, options: Sequence[Callable[[Any], Any]]) -> Command:
     @wraps(command)
     def pack(**given: Any) -> Any:
-        names = ("db", "user", "agent", "session", "embedder")
+        names = ("db", "user", "agent", "session", "embedder", "system", "llm")
         key = read_key(given.pop("key_file"))
         target = Target(**{name: given.pop(name) for name in names if name in given}, key=key)
         return command(target=target, **given)
@@ -98,6 +100,14 @@ _SESSION = click.option("--session", "--session-id", "session", metavar="ID", he
 _EMBEDDER = click.option(
     "--embedder", envvar="HALFLIFE_EMBEDDER", metavar="NAME", show_envvar=True,
     help="minilm, minilm:int8, hash, openai:MODEL or st:MODEL.  [default: what the file was made with, or minilm]",
+)  # fmt: skip
+_SYSTEM = click.option(
+    "--system", envvar="HALFLIFE_SYSTEM", metavar="NAME", show_envvar=True,
+    help="A published memory system, see `halflife systems`.  [default: Halflife's own]",
+)  # fmt: skip
+_LLM = click.option(
+    "--llm", envvar="HALFLIFE_LLM", metavar="NAME", show_envvar=True,
+    help="A language model for what the system leaves to one: openai:MODEL or local.  [default: none]",
 )  # fmt: skip
 _KEY = click.option(
     "--key-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
@@ -132,7 +142,7 @@ def open_memory(target: Target, *, create: bool = False, embeds: bool = True, re
         embedder = _spec_of(stored[0])
     with Memory(
         target.db, embedder=embedder, must_exist=not create, actor="cli", key=target.key,
-        redact="secrets" if redact else None,
+        redact="secrets" if redact else None, system=target.system, llm=target.llm,
     ) as memory:  # fmt: skip
         yield memory
 

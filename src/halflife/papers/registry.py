@@ -134,8 +134,8 @@ def papers_table(kind: str = "", status: str = "") -> Table:
     ------
     InvalidInput: no paper is of this kind or status; the message names those there are.
 
-    >>> papers_table(kind="agent memory", status="available").rows[0][:3]
-    (19, 'memorybank', 'MemoryBank')
+    >>> [row[:3] for row in papers_table(kind="agent memory").rows if row[1] == "memorybank"]
+    [(19, 'memorybank', 'MemoryBank')]
     """
     kinds = sorted({part for entry in papers() for part in entry.kind.split(" + ")})
     if kind and kind not in kinds:

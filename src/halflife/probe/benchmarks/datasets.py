@@ -82,7 +82,8 @@ DATASETS = {
         ),
     )
 }
-NAMES = tuple(DATASETS)
+GENERATED = "generated"  # histories that need no data: `generate.histories`
+NAMES = (*DATASETS, GENERATED)
 
 
 def load(name: str, path: str | Path | None = None) -> Iterator[History]:
@@ -102,6 +103,12 @@ def load(name: str, path: str | Path | None = None) -> Iterator[History]:
         ...
     halflife.errors.InvalidInput: There is no nowhere.json. Get data/locomo10.json from ...
     """
+    if name == GENERATED:
+        if path is not None:
+            raise InvalidInput("The generated histories are not read from a file.", "Leave --data out.")
+        from halflife.probe.benchmarks.generate import histories
+
+        return histories()
     if name in DATASETS:
         return DATASETS[name].read(DATASETS[name].find(path))
     raise InvalidInput(f"There is no benchmark {name!r}.", f"There are {', '.join(NAMES)}.")

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +30,8 @@ from halflife.probe.benchmarks.generate_texts import (
     TOPICS,
     Attribute,
 )
+from halflife.probe.benchmarks.history import History
+from halflife.probe.benchmarks.longmemeval import history
 
 Rng: TypeAlias = np.random.Generator
 
@@ -153,6 +156,20 @@ def instances(world: World, seed: int, *, sessions: int = 300) -> Iterator[dict[
     rng = np.random.default_rng([seed, 410])
     for number, case in enumerate(world.cases):
         yield _instance(world, case, number, rng, sessions)
+
+
+def histories(count: int = 48, *, sessions: int = 24, seed: int = 0) -> Iterator[History]:
+    """A few histories for where no published data are at hand: small, and the same on every machine.
+
+    Parameters
+    ----------
+    count: how many, each with one question. sessions: of each. seed: of all.
+
+    >>> [len(history.questions) for history in histories(2, sessions=4)]
+    [1, 1]
+    """
+    made = instances(world(seed, questions=count, personas=24, chats=max(24, sessions)), seed, sessions=sessions)
+    return (history(instance) for instance in islice(made, count))
 
 
 def write(rows: Iterator[dict[str, Any]] | Sequence[dict[str, Any]], path: str | Path) -> None:

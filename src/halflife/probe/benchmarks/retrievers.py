@@ -62,7 +62,7 @@ class Halflife:
         self._folder = Path(tempfile.mkdtemp(prefix="halflife-bench-"))
         self._memory = Memory(self._folder / "memory.db", embedder=self._embedder, **self._options)
         items = stored(history)
-        added = self._memory.add_many([_as_memory(item) for item in items], user_id=USER)
+        added = self._memory.add_many([as_memory(item) for item in items], user_id=USER)
         self._items: dict[str, list[str]] = {}  # what was said twice is one memory that stands for both
         for item, one in zip(items, added, strict=True):
             self._items.setdefault(one.id, []).append(item.id)
@@ -83,7 +83,7 @@ class Halflife:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _as_memory(item: Item) -> dict[str, Any]:
+def as_memory(item: Item) -> dict[str, Any]:
     """An item as `Memory.add_many` takes it: the speaker in `role`, and so not before the text."""
     text = item.text.removeprefix(f"{item.speaker}: ") if item.speaker else item.text
     return {"text": text, "at": item.at, "session_id": item.session, "role": item.speaker}
