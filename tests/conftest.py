@@ -68,3 +68,11 @@ def open_memory(clock: Clock) -> Iterator[Callable[..., Memory]]:
     yield open_one
     for memory in opened:
         memory.close()
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Any:
+    """A real language model, read once."""
+    from halflife.llm.local import LocalChat
+
+    return LocalChat()
