@@ -183,7 +183,7 @@ def test_it_runs_and_writes_a_report(data, tmp_path):
     assert {figure.name for figure in report.figures} == {"cliff", "one-read", "rounds"}
     assert any(table.title.startswith("E:") for table in report.tables)
     result = json.loads((tmp_path / "out" / report.paper.folder / "smoke" / "result.json").read_text())
-    assert len(result["claims"]) == 3 * 5 + 3 + 1
+    assert len(result["claims"]) == 3 * 8 + 3 + 1
 
 
 def test_without_its_data_it_says_what_was_not_run(tmp_path, monkeypatch):

@@ -318,7 +318,7 @@ def warning(lessons: Sequence[Lesson]) -> str:
     """
     if not lessons:
         return ""
-    lines = [f"- {lesson.path} ({lesson.cause}, {lesson.hits} times)" for lesson in lessons]
+    lines = [f"- {lesson.path} ({lesson.cause}, hits: {lesson.hits})" for lesson in lessons]
     return "\n".join(["Learned from similar past actions; avoid what these led to:", *lines])
 
 

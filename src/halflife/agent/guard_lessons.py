@@ -19,7 +19,7 @@ import numpy as np
 
 from halflife.agent.derived import with_sources
 from halflife.agent.engine import Engine
-from halflife.errors import InvalidInput
+from halflife.errors import InvalidInput, UnknownTrace
 from halflife.store.draft import Draft
 from halflife.store.filters import parse
 from halflife.store.protocol import Why
@@ -108,14 +108,10 @@ class LessonStore:
         ids = [_id(finding.record) for finding in findings]
         if not ids:
             return []
-        with store.transaction(durable=len(self._there(space, ids)) < len(ids)):  # a count may be lost, a lesson not
-            known = self._there(space, ids)
-            sources = self._there(space, [id for finding in findings for id in (finding.record, *finding.others)])
-            new = [
-                _draft(finding, now)
-                for finding in findings
-                if _id(finding.record) not in known and sources.keys() >= {finding.record, *finding.others}
-            ]
+        with store.transaction(durable=len(store.vectors(ids)) < len(ids)):  # a count may be lost, a lesson not
+            known = self._known(space, ids)
+            fresh = [finding for finding in findings if _id(finding.record) not in known]
+            new = [_draft(finding, now) for finding in fresh if self._all_there((finding.record, *finding.others))]
             if new:
                 self.engine.write(space, new, why, now)
             hidden = [draft.id for draft in new if draft.id]
@@ -125,8 +121,16 @@ class LessonStore:
             store.reinforce(list(known), now, why=why)
         return [id for id in ids if id in known or id in hidden]
 
-    def _there(self, space: Space, ids: Sequence[str]) -> dict[str, Trace]:
-        return {trace.id: trace for trace in self.engine.store.find(space, parse({"id": {"in": list(ids)}}))}
+    def _known(self, space: Space, ids: Sequence[str]) -> dict[str, Trace]:
+        """The lessons with these ids that there are, in force or not. (A filter on many ids reads the whole space.)"""
+        there = list(self.engine.store.vectors(ids))
+        return {trace.id: trace for trace in self.engine.store.get(there) if trace.space == space}
+
+    def _all_there(self, ids: Sequence[str]) -> bool:
+        try:
+            return bool(self.engine.store.get(ids))
+        except UnknownTrace:
+            return False
 
     def count(self, ids: Sequence[str], now: float, reason: str = "") -> None:
         """Count one more hit of these lessons."""
@@ -164,10 +168,8 @@ class LessonStore:
 
     def of(self, space: Space, records: Sequence[str]) -> dict[str, Lesson]:
         """The lessons in force about some records, by record."""
-        if not records:
-            return {}
-        where = parse({"id": {"in": [_id(record) for record in records]}, "status": "archived"})
-        lessons = [_lesson(trace) for trace in self.engine.store.find(space, where)]
+        known = self._known(space, [_id(record) for record in records]).values()
+        lessons = [_lesson(trace) for trace in known if trace.status == "archived"]
         return {lesson.record: lesson for lesson in lessons}
 
     def all(self, space: Space) -> list[Lesson]:

@@ -35,8 +35,9 @@ def cliff(curves: Mapping[str, Sequence[float]]) -> Figure:
 
     return Figure(
         "cliff",
-        "Success of the attack on an agent that imitates the nearest record, behind a guard by vote. The more diverse "
-        "the honest actions, the fewer copies it takes to be the largest group and to take over the consensus.",
+        "Success of the attack on an agent that imitates the nearest record, behind a guard by vote that trusts no "
+        "tie. Up to two planted records of eight get nowhere; with four they tie or win, and from five on they are "
+        "the consensus.",
         draw,
         "Success of the attack against the number of planted records among eight hits, for three memories",
         (7.5, 4.0),
