@@ -358,7 +358,7 @@ def test_paths_of_a_model_may_be_clustered_or_counted():
 # -- what it stands around ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("inner", [None, "memorybank", "think-in-memory"])
+@pytest.mark.parametrize("inner", [None, "memorybank", "think-in-memory", "amem", "layered"])
 def test_it_guards_any_memory(inner):
     memory = Memory(embedder="hash", system="guard", options={"inner": inner, "validator": "cluster", "eps": 0.95})
     for said in ("I like green tea.", "I like jazz.", "I live in Oslo.", "I play chess."):
@@ -404,6 +404,7 @@ def test_filters_reach_the_inner_memory():
         {"validator": "oracle"},
         {"validator": "judge"},
         {"inner": "guard"},
+        {"inner": "a-memguard"},
         {"inner": "no such"},
         {"inner_options": {"a": 1}},
         {"quota": 0},

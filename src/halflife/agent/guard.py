@@ -40,7 +40,7 @@ from halflife.agent.guard_paths import ChatPaths, ExtractivePaths, PathModel, ou
 from halflife.agent.guard_report import Dropped, ReadReport
 from halflife.agent.guard_vectors import ReadVectors
 from halflife.agent.hit import Hit
-from halflife.agent.system import MemorySystem
+from halflife.agent.system import MemorySystem, named
 from halflife.agent.system import system as open_system
 from halflife.errors import InvalidInput
 from halflife.store.draft import Draft, check_content
@@ -328,7 +328,7 @@ def _inner(engine: Engine, inner: str | MemorySystem | None, options: Mapping[st
             raise InvalidInput("inner_options were given without inner.", "Name the system that they are for.")
         return OwnSearch(engine)
     if isinstance(inner, str):
-        if inner == NAME:
+        if named(inner) == NAME:
             raise InvalidInput("A guard cannot guard another.", "Name the memory system below it.")
         return open_system(inner, engine, **options)
     if inner.engine is not engine:
