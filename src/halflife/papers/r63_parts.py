@@ -138,13 +138,13 @@ def _learning_figures(curves: Mapping[Arm, Floats], one: Looked) -> list[Figure]
             "What the learned policy thinks of good cases for fresh tasks, by how far apart their skills are: what it "
             "should see. The line is the mean. One seed.",
             lambda axes: _draw_value(axes, one.skill, one.value, "distance of the skill parts"),
-            "Scatter of the learned chance of success against the distance of skills",
+            "Scatter of the learned value against the distance of skills",
         ),
         Figure(
             "value-by-topic",
             "The same by how far apart their topics are, which says nothing about the right plan.",
             lambda axes: _draw_value(axes, one.topic, one.value, "distance of the topic parts"),
-            "Scatter of the learned chance of success against the distance of topics",
+            "Scatter of the learned value against the distance of topics",
         ),
     ]
 
@@ -156,7 +156,7 @@ class Looked:
     Parameters
     ----------
     similar, learned: among all cases. similar_good, learned_good: among those that had succeeded.
-    skill, topic, value: of some pairs of a fresh task and a good case: distances, and the learned chance.
+    skill, topic, value: of some pairs of a fresh task and a good case: distances, and the learned value (a logit).
     """
 
     similar: float
@@ -191,7 +191,7 @@ def look(lived: Lived, world: Tasks) -> Looked:
         auc(learned[good], helps[good]),
         np.linalg.norm(apart[:, :SKILL], axis=1).astype(np.float64),
         np.linalg.norm(apart[:, SKILL:], axis=1).astype(np.float64),
-        lived.policy.shown(learned.ravel()[picked]),
+        learned.ravel()[picked],
     )
 
 
@@ -229,10 +229,11 @@ def sweep(scale: Scale, curves: Mapping[Arm, Floats], tell: Tell) -> Parts:
             tell(f"C: K = {k}, {arm}", (3 * i + j) / 6)
             found[arm].append(run_arm(scale, arm, seeds, k=k))
     last = {arm: [float(one[:, -1].mean()) for one in runs] for arm, runs in found.items()}
+    without = float(curves["none"][: len(seeds), -1].mean())
     table = Table(
         f"C: accuracy at iteration 5 by the number of cases in view (mean of {len(seeds)} seeds)",
         ("memory", *(f"K = {k}" for k in KS)),
-        [(arm, *values) for arm, values in last.items()],
+        [("none", *[without] * len(KS)), *((arm, *values) for arm, values in last.items())],
     )
     claims = [
         Claim(f"C: K = 1 over K = 8, {name}", last[arm][0] - last[arm][-1], 0.0, ">", "a small K is best (4)")
@@ -242,7 +243,7 @@ def sweep(scale: Scale, curves: Mapping[Arm, Floats], tell: Tell) -> Parts:
         "cases-in-view",
         "Accuracy at iteration 5 by K. With several cases in view the model follows any of the good ones, and a policy "
         "cannot tell which of them was followed.",
-        lambda axes: _draw_sweep(axes, last),
+        lambda axes: _draw_sweep(axes, {"none": [without] * len(KS), **last}),
         "Accuracy by the number of cases in view",
         (7.0, 3.2),
     )
@@ -280,7 +281,7 @@ def released(rows: Rows, seeds: Sequence[int], tell: Tell) -> Parts:
     figure = Figure(
         "released-rows",
         "What a head learns from the released rows. Split by row it looks good, since the same query is on both sides "
-        "and all rows of a query have one label; on new queries it knows nothing.",
+        "and all rows of a query have one label; on new queries it is hardly better than chance.",
         lambda axes: _draw_released(axes, labels, values, errors),
         "Bars of the area under the curve by what the head sees and how the rows are split",
         (7.0, 3.0),
@@ -310,14 +311,13 @@ def _draw_value(axes: Axes, distance: Floats, value: Floats, what: str) -> None:
     there = [g for g in range(10) if (groups == g).any()]
     means = [(distance[groups == g].mean(), value[groups == g].mean()) for g in there]
     axes.plot(*zip(*means, strict=True), color=PALETTE[1])
-    axes.set_ylim(0, 1)
     axes.set_xlabel(what)
-    axes.set_ylabel("learned chance of success")
+    axes.set_ylabel("learned value (logit)")
 
 
 def _draw_sweep(axes: Axes, last: Mapping[Arm, Sequence[float]]) -> None:
     x = np.arange(len(KS))
-    for (_, values), color in zip(last.items(), PALETTE[1:], strict=False):
+    for (_, values), color in zip(last.items(), PALETTE, strict=False):
         axes.plot(x, values, color=color, marker="o", markersize=4)
     axes.set_xticks(x, [str(k) for k in KS])
     axes.set_xlabel("cases in view, K")
