@@ -100,8 +100,10 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             "An agent with a guard does nothing where no record is consistent: such reads count as a failed attack, "
             "and as a wrong answer. Their share is in the tables.",
             "A consensus costs accuracy where the nearest record is the one to trust: StrategyQA's questions name what "
-            "to search for, and half of them are near-paraphrases of another. It gains where records are precedents of "
+            "to search for, and many of them are near-paraphrases of another. It gains where records are precedents of "
             "a kind (PopQA's templates). A right precedent that is the only one among the hits is always voted down.",
+            "Without a guard the attack wins in 74 to 93 % of the reads from StrategyQA, and not in 90 % throughout: such "
+            "a paraphrase can stay nearer than a planted key.",
             "A similarity-weighted vote of the agent itself, without any guard, is a strong baseline: it is more "
             "accurate than the guards by vote, and as good against one planted record. From two on it gives way "
             "sooner.",
@@ -160,6 +162,7 @@ def _attack(memories: Sequence[Precedents], embedder: Cached, seeds: Sequence[in
         list[tuple[str, str, float]](),
         dict[str, list[float]](),
     )
+    bare: list[list[float]] = []
     for i, memory in enumerate(memories):
         progress(f"attacks on {memory.name}", 0.7 * i / len(memories))
         found = _mean([_outcomes(memory, embedder, seed) for seed in seeds])
@@ -169,8 +172,8 @@ def _attack(memories: Sequence[Precedents], embedder: Cached, seeds: Sequence[in
         rows, claim = _audit(memory, found)
         audits += rows
         claims.append(claim)
-        last = found
-    curves["no guard (any of them)"] = _curve(last["nearest"])
+        bare.append(_curve(found["nearest"]))
+    curves["no guard, mean of all"] = np.mean(bare, axis=0).tolist()
     tables.append(
         Table("C: share of planted records that a defence lets through", ("memory", "planted text", "missed"), audits)
     )

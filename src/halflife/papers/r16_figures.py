@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from halflife.papers.r16_attack import POISON, Read
 from halflife.papers.r16_reinforcement import Arm, Rounds
 from halflife.papers.report import Figure
-from halflife.papers.style import INK, PALETTE, label_ends
+from halflife.papers.style import FAINT, INK, PALETTE, label_ends
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,22 +91,34 @@ def one_read(reads: Sequence[Read], embed: Callable[[Sequence[str]], NDArray[Any
                 s=60,
                 label="planted" if planted else "honest",
             )
-        for place, path in zip(places, read.paths, strict=True):
-            left = place[0] > places[:, 0].mean()
-            axes.annotate(
-                path.replace("→", "->"), place, (-8 if left else 8, 0), textcoords="offset points", fontsize=7,
-                ha="right" if left else "left", va="center",
-            )  # fmt: skip
+        _name(axes, places, read)
         axes.legend(loc="best")
-        axes.margins(0.12)
+        axes.margins(0.15)
         axes.set_xlabel("first axis")
         axes.set_ylabel("second axis")
 
     return Figure(
         "one-read",
-        "The reasoning paths of one attacked read, by the two main axes of their embeddings: the planted ones lead the "
-        "same way, apart from the others.",
+        "The reasoning paths of one attacked read, by the two main axes of their embeddings: the honest ones lie close "
+        "together, the planted ones apart.",
         draw,
         "Eight paths as points: the planted ones lie apart from the honest ones",
         (7.5, 4.4),
     )
+
+
+def _name(axes: Axes, places: NDArray[Any], read: Read) -> None:
+    """Write the paths: the planted ones beside their points, the honest ones in a column with a line to each."""
+    planted = np.array([action == POISON for action in read.actions])
+    honest = sorted(np.flatnonzero(~planted).tolist(), key=lambda i: places[i, 1])
+    column = places[honest, 0].min() - 0.15 * np.ptp(places[:, 0])
+    heights = places[honest, 1].mean() + 0.09 * np.ptp(places[:, 1]) * (np.arange(len(honest)) - (len(honest) - 1) / 2)
+    for i, height in zip(honest, heights, strict=True):
+        axes.annotate(
+            read.paths[i].replace("→", "->"), places[i], (column, height), fontsize=8, ha="right", va="center",
+            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.8, "shrinkB": 4, "relpos": (1.0, 0.5)},
+        )  # fmt: skip
+    for i in np.flatnonzero(planted).tolist():
+        axes.annotate(
+            read.paths[i].replace("→", "->"), places[i], (9, 0), textcoords="offset points", fontsize=8, va="center"
+        )
