@@ -102,8 +102,8 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             "A consensus costs accuracy where the nearest record is the one to trust: StrategyQA's questions name what "
             "to search for, and many of them are near-paraphrases of another. It gains where records are precedents of "
             "a kind (PopQA's templates). A right precedent that is the only one among the hits is always voted down.",
-            "Without a guard the attack wins in 74 to 93 % of the reads from StrategyQA, and not in 90 % throughout: such "
-            "a paraphrase can stay nearer than a planted key.",
+            "Without a guard the attack wins in 74 to 93 % of the reads from StrategyQA, and not in 90 % throughout: "
+            "such a paraphrase can stay nearer than a planted key.",
             "A similarity-weighted vote of the agent itself, without any guard, is a strong baseline: it is more "
             "accurate than the guards by vote, and as good against one planted record. From two on it gives way "
             "sooner.",
