@@ -212,18 +212,26 @@ def test_links_bring_what_the_query_does_not_name(memory):
 def test_a_recall_keeps_to_k_and_fills_up_what_links_leave(memory):
     cello, porto = chain(memory)
     memory.engine.weights = Weights.only(keyword=1.0)
+    assert [hit.id for hit in memory.search("cello", user_id="anna", k=2)] == [cello]
+    memory.system.link_budget = 3
     hits = memory.search("cello", user_id="anna", k=2)
     assert [hit.id for hit in hits] == [cello, porto]
     for k in (1, 2, 3, 4):
         assert len(memory.search("cello Porto bread", user_id="anna", k=k)) == min(k, 3)
-    memory.system.link_budget = 0
-    assert [hit.id for hit in memory.search("cello", user_id="anna", k=2)] == [cello]
+
+
+def test_links_count_in_a_recall_where_more_than_similarity_chose_them():
+    assert opened().system.link_budget == 0
+    assert opened(llm=Scripted([])).system.link_budget == 3
+    assert opened(link_budget=2).system.link_budget == 2
 
 
 def test_a_filter_holds_for_linked_notes_too(memory):
     say(memory, REX, session_id="one")
     say(memory, SQUIRREL, session_id="two")
     sleep(memory)
+    memory.system.link_budget = 2
+    assert len(memory.search("squirrel", user_id="anna", k=4)) == 2
     hits = memory.search("squirrel", user_id="anna", session_id="two", k=4)
     assert {hit.session_id for hit in hits} == {"two"}
 

@@ -95,7 +95,8 @@ class AgenticMemory:
     annotator, linker: do it instead, if given.
     k: neighbours that a new note is compared with.
     tau: cosine from which the rule links two notes.
-    link_budget: how many of the k hits of a recall may be there by a link alone (at most half of them).
+    link_budget: how many of the k hits of a recall may be there by a link alone (at most half of them). None: 3, but
+        none where the rule links, since links of similarity find less than the direct hits that they displace.
     rewrite: let the chat model turn a question into keywords before it is searched by, as the paper does. A recall
         then waits for the model.
 
@@ -124,18 +125,20 @@ class AgenticMemory:
         linker: Linker | None = None,
         k: int = 5,
         tau: float = TAU,
-        link_budget: int = 3,
+        link_budget: int | None = None,
         rewrite: bool = False,
     ) -> None:
-        if k < 1 or link_budget < 0:
+        if k < 1 or (link_budget or 0) < 0:
             raise InvalidInput(f"k is {k} and link_budget is {link_budget}.", "Give k >= 1 and link_budget >= 0.")
         if rewrite and engine.chat is None:
             raise InvalidInput("rewrite needs a chat model.", "Give the memory one: Memory(..., llm=...).")
         rule = RuleLinker(tau)  # refuses what is wrong, whoever links
         chat = engine.chat
-        self.engine, self.k, self.link_budget, self.rewrite = engine, k, link_budget, rewrite
+        self.engine, self.k, self.rewrite = engine, k, rewrite
         self.annotator = annotator or (ModelAnnotator(chat) if chat else RuleAnnotator(engine.embedder))
         self.linker = linker or (ModelLinker(chat) if chat else rule)
+        by_rule = isinstance(self.linker, RuleLinker)
+        self.link_budget = link_budget if link_budget is not None else 0 if by_rule else 3
 
     # -- writing ----------------------------------------------------------------------------------------------
 

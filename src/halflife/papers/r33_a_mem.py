@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,17 +14,18 @@ from halflife.papers.embedding import Cached, cached_embedder
 from halflife.papers.r33_parts import (
     ARMS,
     CONTROL,
+    FEW,
     KS,
     RAW,
     SUMMED,
     WORDS,
-    Built,
     Floats,
     Found,
     arms,
     build,
     found,
     joined,
+    plain,
 )
 from halflife.papers.r33_talks import CHOSEN, FILE, Talk, invented, shipped
 from halflife.papers.registry import paper
@@ -32,15 +33,16 @@ from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import PALETTE
 from halflife.papers.table import Table
-from halflife.store.recall import Weights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 K = 10
-BY_MEANING = Weights.only(semantic=1.0)
 EVOLVED, UNCHANGED = "evolution", "no evolution"
 SYSTEM, RULES = "the system, observations as contexts", "the system, rules alone"
+PLAIN = "the plain memory, no notes"
+LINKS = 3  # of the ten places, where links take part in a recall
+BY_LINK = f", {LINKS} of {K} by links"
 LINKED, ADJACENT = "cosine links", "adjacent turns"
 OLDER = 0.5  # evidence is old when all of it stands in this first share of a conversation
 
@@ -55,8 +57,8 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
     of: dict[str, Found] = {}
     for n, talk in enumerate(talks):
         progress(f"keys of {talk.history.id}", 0.5 * n / len(talks))
-        of[talk.history.id] = arms(talk, embedder)
-    main, every = joined([of[talk.history.id] for talk in chosen]), joined(list(of.values()))
+        of[talk.history.id] = arms(talk, embedder, ARMS if talk in chosen else FEW)
+    main = joined([of[talk.history.id] for talk in chosen])
     systems = _systems(chosen, embedder, progress)
     old = np.array(systems.found.when) <= OLDER
     change = systems.found.recall(EVOLVED, K) - systems.found.recall(UNCHANGED, K)
@@ -79,7 +81,7 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             _links_table(main, names),
             _evolution_table(change, old, seed),
             _system_table(systems.found, main),
-            _every_table(of, every),
+            _every_table(of),
         ],
         claims=_claims(main),
         figures=_figures(main, systems, chosen, names),
@@ -89,34 +91,38 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
 
 @dataclass(frozen=True)
 class Systems:
-    """What the memory system itself found, and the links of the last conversation."""
+    """What the memory system itself found, and of the last conversation each note's strongest link, and all links."""
 
     found: Found
     edges: Sequence[tuple[int, int]]
+    links: int
     evolved: int
     notes: int
 
 
 def _systems(talks: Sequence[Talk], embedder: Cached, progress: Progress) -> Systems:
-    """Part C and the system as it stands: four memories of each conversation."""
-    parts, edges, evolved, notes = [], list[tuple[int, int]](), 0, 0
+    """Part C and the system as it stands: three memories of each conversation."""
+    parts, edges, links, evolved, notes = [], list[tuple[int, int]](), 0, 0, 0
     for n, talk in enumerate(talks):
         progress(f"the system on {talk.history.id}", 0.5 + 0.5 * n / len(talks))
-        memories: dict[str, Built] = {
-            EVOLVED: build(talk, embedder, contexts=True, weights=BY_MEANING),
-            UNCHANGED: build(talk, embedder, contexts=True, evolve=False, weights=BY_MEANING),
-            SYSTEM: build(talk, embedder, contexts=True),
-            RULES: build(talk, embedder, contexts=False),
+        told = build(talk, embedder, contexts=True)
+        still = build(talk, embedder, contexts=True, evolve=False)
+        rules = build(talk, embedder, contexts=False)
+        rankings = {SYSTEM: told.rankings(talk, K), RULES: rules.rankings(talk, K), PLAIN: plain(talk, embedder, K)}
+        rankings |= {
+            f"{SYSTEM}{BY_LINK}": told.rankings(talk, K, LINKS),
+            f"{RULES}{BY_LINK}": rules.rankings(talk, K, LINKS),
         }
-        for name in (EVOLVED, UNCHANGED):
-            memories[name].system.link_budget = 0
-        parts.append(found(talk, {name: built.rankings(talk, K) for name, built in memories.items()}))
-        made = memories[EVOLVED].notes()
-        edges, evolved = memories[EVOLVED].edges(), evolved + sum(note.version > 1 for note in made)
+        for name, built in ((EVOLVED, told), (UNCHANGED, still)):
+            built.by_meaning_alone()
+            rankings[name] = built.rankings(talk, K)
+        parts.append(found(talk, rankings))
+        made = told.notes()
+        (edges, links), evolved = told.edges(), evolved + sum(note.version > 1 for note in made)
         notes += len(made)
-        for built in memories.values():
+        for built in (told, still, rules):
             built.memory.close()
-    return Systems(joined(parts), edges, evolved, notes)
+    return Systems(joined(parts), edges, links, evolved, notes)
 
 
 # -- claims and tables -------------------------------------------------------------------------------------------------
@@ -186,24 +192,20 @@ def interval(values: Floats, seed: int, draws: int = 2000) -> tuple[float, float
 def _system_table(systems: Found, main: Found) -> Table:
     rows = [
         ("enriched (summed) vectors, for comparison", _mean(main.recall(SUMMED, 5)), _mean(main.recall(SUMMED, K))),
+        ("the system by meaning alone", _mean(systems.recall(EVOLVED, 5)), _mean(systems.recall(EVOLVED, K))),
         *(
-            (name, _mean(systems.recall(way, 5)), _mean(systems.recall(way, K)))
-            for name, way in (
-                ("the system by meaning alone, no links", EVOLVED),
-                (f"{SYSTEM}, its own search", SYSTEM),
-                (f"{RULES}, its own search", RULES),
-            )
+            (f"{way}, by its own search", _mean(systems.recall(way, 5)), _mean(systems.recall(way, K)))
+            for way in (SYSTEM, f"{SYSTEM}{BY_LINK}", RULES, f"{RULES}{BY_LINK}", PLAIN)
         ),
     ]
     return Table("The memory system", ("what searches", "recall@5", f"recall@{K}"), rows)
 
 
-def _every_table(of: dict[str, Found], every: Found) -> Table:
-    rows = [
-        (name, len(one.gold), *(_mean(one.recall(arm, K)) for arm in ARMS))
-        for name, one in (*of.items(), ("all", every))
-    ]
-    return Table(f"A on every conversation there is: evidence recall@{K}", ("conversation", "questions", *ARMS), rows)
+def _every_table(of: dict[str, Found]) -> Table:
+    few = {name: replace(one, rankings={arm: one.rankings[arm] for arm in FEW}) for name, one in of.items()}
+    few["all"] = joined(list(few.values()))
+    rows = [(name, len(one.gold), *(_mean(one.recall(arm, K)) for arm in FEW)) for name, one in few.items()]
+    return Table(f"A on every conversation there is: evidence recall@{K}", ("conversation", "questions", *FEW), rows)
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -228,15 +230,17 @@ def _setup(size: Size, chosen: Sequence[Talk], talks: Sequence[Talk], names: str
 
 
 def _notes(main: Found, systems: Systems, talks: Sequence[Talk], size: Size) -> list[str]:
-    raw, summed, control = (_mean(main.recall(arm, K)) for arm in (RAW, SUMMED, CONTROL))
+    raw, summed, control, words = (_mean(main.recall(arm, K)) for arm in (RAW, SUMMED, CONTROL, WORDS))
     linked, ten = _mean(main.recall(LINKED, K)), summed
     notes = [
         f"At an equal budget of ten notes, five direct hits with five linked ones have recall {linked:.3f}, ten direct "
         f"hits {ten:.3f}: {_verdict(linked, ten)} Links here are of similarity; those that a language model chooses "
         "may differ.",
-        f"Control: of the gain of {summed - raw:+.3f} by observations, sentences of the session's summary on the same "
-        f"turns give {control - raw:+.3f}. What the control gains would come from marking which turns matter and from "
-        "what the session was about; the rest is what an observation says of its turn.",
+        f"Control: observations change recall@{K} by {summed - raw:+.3f}, as many sentences of the session's summary "
+        f"on the same turns by {control - raw:+.3f}. So much can come from marking which turns matter and from "
+        "what the session was about.",
+        f"BM25 over raw turns has recall@{K} {words:.3f}, against {summed:.3f} for enriched vectors and {raw:.3f} for "
+        "raw ones: much of what enrichment adds to vectors, words find without it. The memory's own search uses both.",
         "Observations were written from the conversations, not from the questions. Turns with evidence mostly have "
         "one, others often not, so that enrichment tells salient turns apart.",
         f"C: {systems.evolved} of {systems.notes} notes evolved. The rule appends only words that both notes have as "
@@ -271,8 +275,8 @@ def _figures(main: Found, systems: Systems, chosen: Sequence[Talk], names: str) 
         ),
         Figure(
             "links",
-            f"The link graph of {last.history.id}: its turns clockwise from the top, coloured by session, and the "
-            f"{len(systems.edges)} links of cosine 0.5 or more that were made when each note was written.",
+            f"The link graph of {last.history.id}: its turns clockwise from the top, coloured by session, with the "
+            f"strongest link of each note, {len(systems.edges)} of {systems.links} links.",
             partial(_draw_links, talk=last, edges=systems.edges),
             "Notes of one conversation on a circle, with chords for their links, coloured by session",
             (6.4, 6.4),
@@ -302,16 +306,19 @@ def _draw_recall(axes: Axes, main: Found) -> None:
 
 def _draw_links(axes: Axes, talk: Talk, edges: Sequence[tuple[int, int]]) -> None:
     from matplotlib import colormaps
-    from matplotlib.collections import LineCollection
+    from matplotlib.collections import PathCollection
+    from matplotlib.path import Path
 
+    curve = [Path.MOVETO, Path.CURVE3, Path.CURVE3]
     items = talk.history.items
     sessions = list(dict.fromkeys(item.session for item in items))
     shade = colormaps["viridis"](np.linspace(0.0, 0.95, len(sessions)))
     color = np.array([shade[sessions.index(item.session)] for item in items])
     angle = np.pi / 2 - 2 * np.pi * np.arange(len(items)) / len(items)
     place = np.column_stack([np.cos(angle), np.sin(angle)])
-    chords = [_chord(place[a], place[b]) for a, b in edges]
-    axes.add_collection(LineCollection(chords, colors=color[[min(edge) for edge in edges]], linewidths=0.7, alpha=0.45))
+    chords = [Path([place[a], (place[a] + place[b]) / 4, place[b]], curve) for a, b in edges]
+    shades = color[[min(edge) for edge in edges]]
+    axes.add_collection(PathCollection(chords, facecolors="none", edgecolors=shades, linewidths=0.8, alpha=0.6))
     axes.scatter(place[:, 0], place[:, 1], s=14, c=color, zorder=3)
     for n, session in enumerate(sessions):
         middle = angle[[i for i, item in enumerate(items) if item.session == session]].mean()
@@ -320,9 +327,3 @@ def _draw_links(axes: Axes, talk: Talk, edges: Sequence[tuple[int, int]]) -> Non
     axes.set_xlim(-1.18, 1.18)
     axes.set_ylim(-1.18, 1.18)
     axes.axis("off")
-
-
-def _chord(a: Floats, b: Floats) -> Floats:
-    """A curve between two points of the circle that bends towards its middle."""
-    t = np.linspace(0.0, 1.0, 24)[:, None]
-    return np.asarray((1 - t) ** 2 * a + 2 * t * (1 - t) * 0.25 * (a + b) + t**2 * b)

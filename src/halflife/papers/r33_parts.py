@@ -31,6 +31,7 @@ RAW, SUMMED, JOINED, CONTROL, WORDS = (
     "BM25, raw turn",
 )
 ARMS = (RAW, SUMMED, JOINED, CONTROL, WORDS)
+FEW = (RAW, SUMMED, WORDS)  # for the conversations that the claims are not about
 KS = (1, 3, 5, 10, 20)
 WHO = "talk"
 
@@ -86,17 +87,17 @@ def found(talk: Talk, rankings: Mapping[str, Sequence[Ranking]]) -> Found:
 # -- A and B: vectors --------------------------------------------------------------------------------------------------
 
 
-def keys(talk: Talk, embedder: Embedder) -> dict[str, Floats]:
-    """The vectors [turns, dim] under which each arm keeps the turns."""
+def keys(talk: Talk, embedder: Embedder, wanted: Sequence[str] = ARMS) -> dict[str, Floats]:
+    """The vectors [turns, dim] under which each arm that has vectors keeps the turns."""
     texts = [item.text for item in talk.history.items]
     raw = embedder.embed(texts).astype(float)
-    together = [" ".join([text, *of]) for text, of in zip(texts, talk.contexts, strict=True)]
-    return {
-        RAW: raw,
-        SUMMED: _summed(raw, talk.contexts, embedder),
-        JOINED: embedder.embed(together).astype(float),
-        CONTROL: _summed(raw, talk.controls, embedder),
-    }
+    made = {RAW: raw, SUMMED: _summed(raw, talk.contexts, embedder)}
+    if CONTROL in wanted:
+        made[CONTROL] = _summed(raw, talk.controls, embedder)
+    if JOINED in wanted:
+        together = [" ".join([text, *of]) for text, of in zip(texts, talk.contexts, strict=True)]
+        made[JOINED] = embedder.embed(together).astype(float)
+    return made
 
 
 def _summed(raw: Floats, added: Sequence[Sequence[str]], embedder: Embedder) -> Floats:
@@ -108,9 +109,9 @@ def _summed(raw: Floats, added: Sequence[Sequence[str]], embedder: Embedder) -> 
     return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True))
 
 
-def arms(talk: Talk, embedder: Embedder) -> Found:
-    """Part A: every arm's ranking of all turns, and part B: with links under the summed keys."""
-    made = keys(talk, embedder)
+def arms(talk: Talk, embedder: Embedder, wanted: Sequence[str] = ARMS) -> Found:
+    """Part A: the ranking of all turns by every arm wanted, and part B: with links under the summed keys."""
+    made = keys(talk, embedder, wanted)
     asked = embedder.embed([question.text for question in talk.questions]).astype(float)
     rankings = {arm: _ranked(asked @ vectors.T) for arm, vectors in made.items()}
     rankings[WORDS] = _by_words(talk)
@@ -167,47 +168,64 @@ class Built:
         assert isinstance(self.memory.system, AgenticMemory)
         return self.memory.system
 
-    def rankings(self, talk: Talk, k: int) -> list[Ranking]:
-        """What `Memory.search` finds for every question, as positions of turns."""
+    def rankings(self, talk: Talk, k: int, linked: int = 0) -> list[Ranking]:
+        """What `Memory.search` finds for every question, up to `linked` of the k by a link, as positions of turns."""
+        self.system.link_budget = linked
         out = []
         for question in talk.questions:
             hits = self.memory.search(question.text, user_id=WHO, k=k, now=question.asked_at, reinforce=False)
             out.append([self.place[hit.of_message] for hit in hits if isinstance(hit, NoteHit)])
         return out
 
+    def by_meaning_alone(self) -> None:
+        """From now on rank by cosine."""
+        self.memory.engine.weights = Weights.only(semantic=1.0)
+
     def notes(self) -> list[Note]:
         """Its notes, oldest first."""
         return self.system.notes(Space.of(WHO))
 
-    def edges(self) -> list[tuple[int, int]]:
-        """The links, as positions of turns."""
+    def edges(self) -> tuple[list[tuple[int, int]], int]:
+        """The strongest link of each note that has one, as positions of turns, and how many links there are."""
         at = {note.id: self.place[note.of_message] for note in self.notes()}
-        return [(at[a], at[b]) for a, b, _ in self.system.graph(Space.of(WHO))]
+        links = self.system.graph(Space.of(WHO))
+        best: dict[str, tuple[float, int, int]] = {}
+        for a, b, weight in links:
+            for end in (a, b):
+                best[end] = max(best.get(end, (0.0, 0, 0)), (weight, at[a], at[b]))
+        return sorted({(a, b) for _, a, b in best.values()}), len(links)
 
 
-def build(
-    talk: Talk, embedder: Embedder, *, contexts: bool, evolve: bool = True, weights: Weights | None = None
-) -> Built:
+def build(talk: Talk, embedder: Embedder, *, contexts: bool, evolve: bool = True) -> Built:
     """Write a conversation and let the memory sleep after each session, with observations as contexts or none."""
-    options = {"linker": RuleLinker(evolve=evolve)}
     last = talk.history.items[-1].at or 0.0
-    memory = Memory(embedder=embedder, system="amem", options=options, weights=weights, clock=lambda: last)
+    options = {"linker": RuleLinker(evolve=evolve)}
+    memory = Memory(embedder=embedder, system="amem", options=options, clock=lambda: last)
     place: dict[str, int] = {}
     for session in dict.fromkeys(item.session for item in talk.history.items):
-        of = [i for i, item in enumerate(talk.history.items) if item.session == session]
-        messages = []
-        for i in of:
-            item = talk.history.items[i]
-            given = {"context": " ".join(talk.contexts[i])} if contexts and talk.contexts[i] else {}
-            messages.append({"text": item.text, "at": item.at, "session_id": session, "metadata": {**given, "turn": i}})
-        added = memory.add_many(messages, user_id=WHO)
-        for i, one in zip(of, added, strict=True):
-            place.setdefault(one.id, i)
+        place = {**_write(memory, talk, session, contexts), **place}
         memory.consolidate(user_id=WHO)
-    return Built(memory, _messages(memory, place))
+    return Built(memory, place)
 
 
-def _messages(memory: Memory, place: Mapping[str, int]) -> dict[str, int]:
-    """The position of every message and note: a turn that repeats another word for word is the earlier one."""
-    known = {trace.id: trace.metadata["turn"] for trace in memory.list(user_id=WHO, limit=None)}
-    return {**known, **place}
+def _write(memory: Memory, talk: Talk, session: str | None, contexts: bool) -> dict[str, int]:
+    """Write the turns of a session. Returns the position of each message, the first if one repeats another."""
+    of = [i for i, item in enumerate(talk.history.items) if item.session == session]
+    messages = []
+    for i in of:
+        item = talk.history.items[i]
+        given = {"context": " ".join(talk.contexts[i])} if contexts and talk.contexts[i] else {}
+        messages.append({"text": item.text, "at": item.at, "session_id": session, "metadata": given})
+    added = memory.add_many(messages, user_id=WHO)
+    return {one.id: i for one, i in reversed(list(zip(added, of, strict=True)))}
+
+
+def plain(talk: Talk, embedder: Embedder, k: int) -> list[Ranking]:
+    """What a memory without any system finds among the turns as they were said."""
+    last = talk.history.items[-1].at or 0.0
+    with Memory(embedder=embedder, clock=lambda: last) as memory:
+        place: dict[str, int] = {}
+        for session in dict.fromkeys(item.session for item in talk.history.items):
+            place = {**_write(memory, talk, session, contexts=False), **place}
+        hits = [memory.search(q.text, user_id=WHO, k=k, now=q.asked_at, reinforce=False) for q in talk.questions]
+    return [[place[hit.id] for hit in of] for of in hits]
