@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,12 +24,13 @@ def group_advantages(rewards: Sequence[Sequence[float]]) -> tuple[list[list[floa
     """
     advantages, dead = [], 0
     for group in rewards:
-        r = torch.tensor(group, dtype=torch.float64)
-        if len(group) == 0 or bool((r == r[0]).all()):
+        if len(set(group)) < 2:
             dead += 1
             advantages.append([0.0] * len(group))
         else:
-            advantages.append(((r - r.mean()) / (r.std(correction=0) + EPSILON)).tolist())
+            mean = sum(group) / len(group)
+            std = math.sqrt(sum((reward - mean) ** 2 for reward in group) / len(group))
+            advantages.append([(reward - mean) / (std + EPSILON) for reward in group])
     return advantages, dead / max(len(rewards), 1)
 
 
