@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from halflife import Memory
 from halflife.agent.amem_models import keywords_of
@@ -330,6 +332,32 @@ def test_forgetting_everything_leaves_nothing(memory):
     assert memory.list(user_id="anna") == []
     assert "Rex" not in everything(memory)
     assert sleep(memory)["notes"] == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 5), st.just("sleep"), st.tuples(st.just("forget"), st.integers(0, 5))),
+        min_size=4,
+        max_size=12,
+    )
+)
+def test_whatever_happens_what_was_said_is_found_once_and_what_was_forgotten_never(steps):
+    """Messages that share words, each with a word of its own that no note may keep when it is forgotten."""
+    ids: dict[int, str] = {}
+    with opened() as memory:
+        for step in steps:
+            if step == "sleep":
+                sleep(memory) if ids else None
+            elif isinstance(step, int):
+                if step not in ids:
+                    [ids[step]] = say(memory, f"My dog Rex met squirrel zebra{step}x in the park.")
+            elif step[1] in ids:
+                memory.forget(ids.pop(step[1]))
+        found = [hit.of_message for hit in memory.search("dog Rex squirrel park", user_id="anna", k=20)]
+        assert sorted(found) == sorted(ids.values())
+        left = everything(memory)
+        assert {n for n in range(6) if f"zebra{n}x" in left} == ids.keys()
 
 
 def test_secrets_are_kept_out_of_notes(tmp_path):
