@@ -73,7 +73,7 @@ def test_import_paths_of_available_papers_resolve(slug, what):
 def test_the_table_filters_by_kind_and_status():
     assert len(papers_table().rows) == 65
     slugs = [row[1] for row in papers_table(kind="agent memory", status="planned").rows]
-    assert "a-mem" in slugs
+    assert "mem-alpha" in slugs
     assert "memgen" in slugs  # agent memory + sequence model
     assert "memorybank" not in slugs
     with pytest.raises(InvalidInput, match="agent memory"):

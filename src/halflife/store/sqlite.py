@@ -414,14 +414,14 @@ class SqliteStore:
     def find(self, space: Space, where: Filter, *, limit: int | None = None, offset: int = 0) -> list[Trace]:
         """Traces of a space, newest first."""
         sql, args = where.sql
-        tail = f" WHERE space.name = ? AND {sql} ORDER BY at DESC, trace.n DESC LIMIT ? OFFSET ?"
+        tail = f" WHERE {where.space} = (SELECT id FROM space WHERE name = ?) AND {sql} ORDER BY at DESC, trace.n DESC LIMIT ? OFFSET ?"
         with self.db.read() as db:
             return self._read(db, READ + tail, [space.name, *args, -1 if limit is None else limit, offset])
 
     def match(self, space: Space, where: Filter) -> Ints:
         """Numbers of the traces of a space that a filter lets through."""
         sql, args = where.sql
-        rows = self.db.all(f"SELECT n FROM trace WHERE space = ? AND {sql}", self.space_id(space), *args)
+        rows = self.db.all(f"SELECT n FROM trace WHERE {where.space} = ? AND {sql}", self.space_id(space), *args)
         return np.array([n for (n,) in rows], dtype=np.int64)
 
     def new_since(self, space: Space, op: int) -> Ints:
