@@ -209,6 +209,15 @@ def test_recall_is_distilled_if_asked_and_strengthens_only_what_it_gives():
         assert {entry.text: float(entry.state.uses) for entry in memory.system.entries(ANNA)} == uses
 
 
+def test_recall_does_without_a_model_that_fails():
+    with opened(
+        llm=Scripted([ModelUnavailable("down"), {"selected": [9], "answer": "?"}] + ["?"] * 2), distil=True
+    ) as memory:
+        say(memory, "I visited Rome.", "I visited Graz.")
+        assert len(found(memory, "visited", k=1)) == 1
+        assert len(found(memory, "visited", k=5)) == 2
+
+
 def test_filters_hold_for_entries():
     with opened(manager="add") as memory:
         say(memory, "I live in Oslo.", agent_id="x")

@@ -43,7 +43,7 @@ _NO_FACT = re.compile(
     re.IGNORECASE,
 )
 _FIRST = re.compile(r"\b(?:I|I'm|I’m|I've|I’ve|my|mine|me|we|our|us)\b", re.IGNORECASE)
-_NAMED = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+|^[A-Z][a-z]+(?:['’]s| is| was| has| had| [a-z]+(?:s|ed))\b")
+_NAMED = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+|^[A-Z][a-z]+(?:['’]s| (?P<verb>[a-z]+)) ")
 _SUBJECT = re.compile(
     r"^(?:I|We)(?P<short>'m|’m|'ve|’ve|'d|’d)? (?P<adverb>(?:also|just|now|recently|still|always|really|finally|even|"
     r"usually|often|never|only) )*(?P<verb>[a-z][\w'’]*)"
@@ -78,7 +78,7 @@ def facts_of(text: str, speaker: str = "The user", listener: str = "The assistan
         thoughts = thinker.think(bare, "")
         if thoughts:
             found += [Fact(thought.text, sentence) for thought in thoughts]
-        elif len(bare.split()) > 2 and (_FIRST.search(bare) or _NAMED.search(bare)):
+        elif len(bare.split()) > 2 and (_FIRST.search(bare) or _named(bare)):
             found.append(Fact(third_person(bare, speaker), sentence))
     return found
 
@@ -104,6 +104,13 @@ def third_person(sentence: str, speaker: str) -> str:
         said = re.sub(r"^I['’]ve\b", f"{speaker} has", said)
         said = said[:1] + _others(said[1:])
     return f"{said}."
+
+
+def _named(sentence: str) -> bool:
+    """Whether a sentence names somebody or something, at its beginning before a verb, or later on."""
+    found = _NAMED.search(sentence)
+    verb = found["verb"] if found else None
+    return found is not None and (verb is None or verb in _AS_IT_IS or verb.endswith(("s", "ed")))
 
 
 def _agreeing(verb: str) -> str:

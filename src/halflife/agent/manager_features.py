@@ -51,6 +51,7 @@ _STOP = frozenset(
     their his her my our your they he she i we you as by from into about also now no not very just called named
     another too new second there still recently longer anymore""".split()
 )
+_NOBODY = frozenset("the a an this that these those it there he she they we i you today now".split())
 _POSSESSIVE = re.compile(r"^(?P<who>[A-Z][\w-]*(?: [A-Z][\w-]*)*|The user|The assistant)['’]s ")
 _LEADING = re.compile(r"^(?:The (?:user|assistant)|(?:[A-Z][\w-]*)(?: [A-Z][\w-]*)*)")
 
@@ -60,7 +61,7 @@ FACT_FEATURES = (
 )  # fmt: skip
 PAIR_FEATURES = (
     "cosine", "lead", "first", "same subject", "subjects", "same verb", "same relation", "one value", "fact in entry",
-    "entry in fact", "values shared", "values new", "same words", "sentences", "entry retracts",
+    "entry in fact", "values shared", "values new", "same words", "sentences", "entry retracts", "other subject",
 )  # fmt: skip
 
 
@@ -89,6 +90,8 @@ def statements(text: str) -> tuple[Statement, ...]:
 def _statement(sentence: str) -> Statement:
     found = _POSSESSIVE.match(sentence) or _LEADING.match(sentence)
     subject = entity(found["who"] if found and "who" in found.groupdict() else found[0]) if found else ""
+    if subject in _NOBODY:
+        found, subject = None, ""
     rest = sentence[found.end() :] if found else sentence
     words = [_stem(word) for word in tokenize(rest) if word not in _STOP]
     thoughts = _THINKER.think(sentence, "")
@@ -112,12 +115,18 @@ def features(fact: Fact, candidates: Sequence[Candidate], size: int) -> tuple[Fl
 
     >>> of_fact, of_pairs = features(Fact("Anna lives in Bergen."), [Candidate("e", "Anna lives in Oslo.", 0.7)], 1)
     >>> of_pairs.shape, float(of_pairs[0, PAIR_FEATURES.index("same subject")])
-    ((1, 15), 1.0)
+    ((1, 16), 1.0)
     """
     said = f"{fact.text} {fact.said}"
     main = statements(fact.text)[0]
     words = tokenize(fact.text)
     best = candidates[0].cosine if candidates else 0.0
+    second = candidates[1].cosine if len(candidates) > 1 else 0.0
+    pairs = np.array(
+        [_pair(main, one, one.cosine - (second if rank == 0 else best), rank) for rank, one in enumerate(candidates)],
+        np.float32,
+    ).reshape(len(candidates), len(PAIR_FEATURES))
+    own = pairs[touchable(pairs), 0]
     of_fact = [
         bool(_REPLACE.search(said)),
         bool(_COMPLEMENT.search(said)),
@@ -128,15 +137,11 @@ def features(fact: Fact, candidates: Sequence[Candidate], size: int) -> tuple[Fl
         bool(main.relation),
         main.functional,
         min(len(words) / 20, 2.0),
-        min(len(candidates) / 5, 1.0),
-        best,
+        min(len(own) / 5, 1.0),
+        own[0] if len(own) else 0.0,
         math.log1p(size) / 5,
     ]
-    second = candidates[1].cosine if len(candidates) > 1 else 0.0
-    pairs = [
-        _pair(main, one, one.cosine - (second if rank == 0 else best), rank) for rank, one in enumerate(candidates)
-    ]
-    return np.array(of_fact, np.float32), np.array(pairs, np.float32).reshape(len(pairs), len(PAIR_FEATURES))
+    return np.array(of_fact, np.float32), pairs
 
 
 def _pair(fact: Statement, candidate: Candidate, lead: float, rank: int) -> list[float]:
@@ -161,7 +166,19 @@ def _pair(fact: Statement, candidate: Candidate, lead: float, rank: int) -> list
         float(any(fact.text == part.text for part in parts)),
         min(len(parts) / 5, 2.0),
         float(bool(_RETRACT.search(candidate.text))),
+        float(fact.subject != "" and all(part.subject not in ("", fact.subject) for part in parts)),
     ]
+
+
+def touchable(of_pairs: Floats) -> NDArray[np.bool_]:
+    """Which entries a fact may change, [n]: not those that are about others alone.
+
+    >>> about_ben = [Candidate("e", "Ben lives in Rome.", 0.7), Candidate("f", "Anna and Ben sing.", 0.4)]
+    >>> touchable(features(Fact("Anna moved to Rome."), about_ben, 2)[1]).tolist()
+    [False, True]
+    """
+    out: NDArray[np.bool_] = of_pairs[:, PAIR_FEATURES.index("other subject")] == 0
+    return out
 
 
 def _likeness(fact: Statement, part: Statement) -> float:

@@ -19,7 +19,7 @@ from safetensors.numpy import load
 
 from halflife.agent.facts import Fact
 from halflife.agent.manager import ACTS, Candidate, Choice, plans
-from halflife.agent.manager_features import FACT_FEATURES, PAIR_FEATURES, features
+from halflife.agent.manager_features import FACT_FEATURES, PAIR_FEATURES, features, touchable
 from halflife.errors import ModelCorrupt
 
 Floats = NDArray[np.float32]
@@ -29,7 +29,8 @@ SHIPPED = "memory-r1-manager.safetensors"
 class Network:
     """Logits of all actions: one hidden layer over each pair, and the pooled pairs beside the fact for ADD and NOOP.
 
-    h_j = relu(W_in [pair_j; fact] + b_in); acts_j = W_act h_j + b_act; free = W_pool max_j h_j + W_fact fact + b_free
+    h_j = relu(W_in [pair_j; fact] + b_in), or 0 for an entry that is about others alone;
+    acts_j = W_act h_j + b_act; free = W_pool max_j h_j + W_fact fact + b_free
 
     Parameters
     ----------
@@ -57,14 +58,14 @@ class Network:
         self._w = {name: np.asarray(weights[name], np.float32) for name in shapes}
 
     def logits(self, of_fact: Floats, of_pairs: Floats) -> Floats:
-        """Of ADD, NOOP, and the three acts on each candidate: [2 + 3 n]."""
-        w = self._w
+        """Of ADD, NOOP, and the three acts on each candidate: [2 + 3 n], minus infinity where it may not be touched."""
+        w, there = self._w, touchable(of_pairs)
         both = np.concatenate([of_pairs, np.broadcast_to(of_fact, (len(of_pairs), len(of_fact)))], axis=1)
-        hidden = np.maximum(both @ w["in.weight"].T + w["in.bias"], 0.0)
+        hidden = np.maximum(both @ w["in.weight"].T + w["in.bias"], 0.0) * there[:, None]
         pooled = hidden.max(axis=0) if len(hidden) else np.zeros(len(w["in.bias"]), np.float32)
         free = w["pool.weight"] @ pooled + w["fact.weight"] @ of_fact + w["fact.bias"]
-        acts = hidden @ w["act.weight"].T + w["act.bias"]
-        out: Floats = np.concatenate([free, acts.ravel()])
+        acts = np.where(there[:, None], hidden @ w["act.weight"].T + w["act.bias"], -np.inf)
+        out: Floats = np.concatenate([free, acts.ravel()]).astype(np.float32)
         return out
 
 
@@ -92,12 +93,15 @@ class LearnedManager:
         self._network = weights if isinstance(weights, Network) else _read(Path(weights).read_bytes())
 
     def act(self, fact: Fact, candidates: Sequence[Candidate], size: int) -> list[Choice]:
-        """All actions by their probability; the first is what the greedy manager does."""
+        """All legal actions by their probability; the first is what the greedy manager does.
+
+        Without an entry there are only ADD and NOOP, and an entry that is about others alone is left as it is.
+        """
         logits = self._network.logits(*features(fact, candidates, size))
         odds = np.exp(logits - logits.max())
         odds /= odds.sum()
         made = plans(fact, candidates)
-        return [Choice((made[i],), float(odds[i])) for i in np.argsort(-odds, kind="stable")]
+        return [Choice((made[i],), float(odds[i])) for i in np.argsort(-odds, kind="stable") if np.isfinite(logits[i])]
 
 
 def _read(data: bytes) -> Network:

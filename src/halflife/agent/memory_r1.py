@@ -17,6 +17,7 @@ nearest entries of the space, whoever spoke.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -211,8 +212,10 @@ class MemoryR1:
         check_content(query)
         hits = self._retrieve(space, query, max(k, POOL) if self.distil else k, now, where)
         if self.distil:
-            kept = self.answerer.select(query, [_candidate(hit) for hit in hits])
-            hits = [hit for hit, keep in zip(hits, kept, strict=True) if keep][:k]
+            with suppress(UnusableAnswer, ModelUnavailable):  # what was retrieved will do
+                kept = self.answerer.select(query, [_candidate(hit) for hit in hits])
+                hits = [hit for hit, keep in zip(hits, kept, strict=True) if keep]
+            hits = hits[:k]
         if reinforce and hits:
             self.engine.store.reinforce([hit.id for hit in hits], now)
         return hits

@@ -99,7 +99,8 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             f"left, small talk, repeats); {TUPLES} training tuples, their banks built by the right operations. A "
             "frozen reader answers from the five entries nearest to the question; the reward is its exact match. The "
             f"manager sees how a fact relates to each of the {SHOWN} nearest entries, not the words; `GRPO on words` "
-            "sees vectors of words and the nearest entry only, as in the calibrated experiment. Judged greedily on "
+            "sees vectors of words and the nearest entry only, as in the calibrated experiment. What is about "
+            "others alone the former leaves as it is. Judged greedily on "
             f"whole held-out dialogues ({amount.test} a seed), all questions that can be asked, and on "
             f"{amount.held_out} in templates that the training does not have. B: LoCoMo, 60 observations a question, "
             "which of them to keep."
@@ -220,8 +221,8 @@ def _manager_parts(done: Sequence[Done]) -> Parts:
         f"A decision of the manager that ships took {np.median([one.milliseconds for one in done]):.2f} ms (median, "
         "features and network, without embedding the fact).",
         f"Seeds differ: exact match of GRPO is {_each(done, GRPO_ARM)}, of PPO {_each(done, PPO_ARM)}. One like that "
-        "of always ADD is a policy that settled on ADD. The manager that ships was trained on more and balanced tuples, "
-        "with a larger entropy bonus and a reward for the whole bank (`halflife.papers.r65_train`).",
+        "of always ADD is a policy that settled on ADD. The manager that ships was trained on more and balanced "
+        "tuples, with a larger entropy bonus and a reward for the whole bank (`halflife.papers.r65_train`).",
         f"The rule that is best over the seeds is `{_best_rule(done)}`; claims compare with it.",
     ]  # fmt: skip
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from halflife.agent.manager import ACTS, Candidate
-from halflife.agent.manager_features import FACT_FEATURES, PAIR_FEATURES, Floats
+from halflife.agent.manager_features import FACT_FEATURES, PAIR_FEATURES, Floats, touchable
 from halflife.agent.manager_learned import LearnedManager, Network
 from halflife.llm.embedder import Embedder
 from halflife.papers.r65_dialogues import Dialogue, Turn
@@ -83,13 +83,13 @@ class ValueNet(nn.Module):
 
 
 def pairs_of(states: Sequence[State]) -> Collate:
-    """Rows of these states -> the input of `PairNet`, and what is legal: without an entry, only ADD and NOOP."""
+    """Rows of these states -> the input of `PairNet`, and what is legal, as for `LearnedManager`."""
     most = max(1, max(len(state.candidates) for state in states))
     pairs = torch.zeros((len(states), most, len(PAIR_FEATURES)))
     there = torch.zeros((len(states), most), dtype=torch.bool)
     for i, state in enumerate(states):
         pairs[i, : len(state.of_pairs)] = torch.from_numpy(state.of_pairs)
-        there[i, : len(state.of_pairs)] = True
+        there[i, : len(state.of_pairs)] = torch.from_numpy(touchable(state.of_pairs))
     legal = torch.cat([torch.ones((len(states), 2), dtype=torch.bool), there.repeat_interleave(3, dim=1)], dim=1)
     facts = torch.from_numpy(np.stack([state.of_fact for state in states]))
 

@@ -37,7 +37,7 @@ from halflife.papers.r65_worlds import BROAD, BROAD_HELD_OUT, World
 from halflife.rl import GRPO, CategoricalPolicy
 
 SEED = 65
-ROUNDS, DIALOGUES, TURNS = 3, 32, 40
+ROUNDS, DIALOGUES, TURNS = 3, 80, 40
 WORD_COST, MIXED_COST = 0.004, 0.1
 FILE = Path(manager_learned.__file__).parent / "weights" / manager_learned.SHIPPED
 HOW = GRPO(updates=300, batch=64, group=16, entropy=0.5, epochs=2, lr=3e-3)
@@ -68,7 +68,8 @@ def train(
     for number in range(rounds):
         tuples: list[State] = []
         for embedder in embedders:
-            made = [dialogue(BROAD, rng, TURNS) for _ in range(dialogues // len(embedders))]
+            lengths = rng.integers(3, TURNS + 1, size=dialogues // len(embedders)).tolist()
+            made = [dialogue(BROAD, rng, turns) for turns in lengths]  # short ones too, for small banks
             here = _balanced(states(made, embedder, rng, manager_of(policy) if policy else None), rng)
             tuples += here
         policy = policy or pair_policy(seed, tuples)

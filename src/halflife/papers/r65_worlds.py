@@ -96,6 +96,10 @@ PAPER_HELD_OUT = _world(
 )  # fmt: skip
 """The same kinds in other words, none of which the training has."""
 
+CITIES = tuple(
+    "Oslo Bergen Rome Graz Lyon Porto Ghent Malmo Turin Basel Leeds Cork Gdansk Vilnius Seville Nice".split()
+)
+TASTES = tuple("tea jazz chess hiking snow trains opera olives poetry cheese tulips puzzles comics sailing".split())
 JOBS = tuple("nurse baker teacher pilot lawyer welder florist plumber chemist dentist editor barber farmer".split())
 COLOURS = tuple("red blue green yellow purple orange black white grey pink brown turquoise silver".split())
 FOODS = tuple("sushi pizza lasagne falafel curry ramen goulash paella tacos risotto dumplings pancakes".split())
@@ -109,10 +113,14 @@ PAPERS = tuple("newspaper streaming magazine gym podcast cinema meal-kit museum 
 BROAD = World(
     (
         Kind("city", "replace", 1, "Where does {p} live?",
-             ("I live in {v}.", "{p} lives in {v}.", "{p}'s home is in {v}.", "I grew up and live in {v}."),
-             ("I moved to {v}.", "{p} moved to {v}.", "{p} now lives in {v}.", "I just moved to {v} for good.")),
+             ("I live in {v}.", "{p} lives in {v}.", "{p}'s home is in {v}.", "I moved to {v}.", "{p} moved to {v}."),
+             ("I moved to {v}.", "{p} moved to {v}.", "{p} now lives in {v}.", "I just moved to {v} for good."),
+             CITIES),
+        Kind("taste", "complement", 1, "What does {p} like?",
+             ("I like {v}.", "{p} likes {v}.", "I love {v}.", "{p} is fond of {v}."),
+             ("I like {v}.", "{p} likes {v}.", "I also enjoy {v}.", "{p} is fond of {v} too."), TASTES),
         Kind("job", "replace", 1, "What is {p}'s job?",
-             ("I work as a {v}.", "{p} works as a {v}.", "{p} is a {v}.", "My job is {v}."),
+             ("I work as a {v}.", "{p} works as a {v}.", "{p} is a {v}.", "My job is {v}.", "{p} became a {v}."),
              ("I now work as a {v}.", "{p} became a {v}.", "{p} changed jobs and is a {v} now.",
               "I switched careers and became a {v}."), JOBS),
         Kind("employer", "replace", 1, "Which company does {p} work for?",
@@ -128,18 +136,18 @@ BROAD = World(
              ("My favourite food is now {v}.", "{p}'s new favourite food is {v}.", "{p} prefers to eat {v} instead."),
              FOODS),
         Kind("car", "replace", 0.7, "Which car does {p} drive?",
-             ("I drive a {v}.", "{p} drives a {v}.", "{p}'s car is a {v}.", "I own a {v} car."),
+             ("I drive a {v}.", "{p} drives a {v}.", "{p}'s car is a {v}.", "I own a {v} car.", "I drive a {v} now."),
              ("I drive a {v} now.", "{p} replaced the car with a {v}.", "{p}'s new car is a {v}.",
               "I swapped my car for a {v}."), CARS),
         Kind("pet", "complement", 1, "Which pets does {p} have?",
              ("I have a dog called {v}.", "{p} adopted a dog named {v}.", "{p} has a cat called {v}.",
               "I bought a parrot called {v}."),
              ("I also have a cat called {v}.", "{p} also adopted a dog named {v}.", "{p} got another cat called {v}.",
-              "I bought a second parrot called {v}.")),
+              "I bought a second parrot called {v}.", "{p} has a cat called {v}.")),
         Kind("language", "complement", 1, "Which languages does {p} speak?",
              ("I speak {v}.", "{p} speaks {v}.", "{p} is fluent in {v}."),
              ("I also speak {v}.", "{p} speaks {v} as well.", "{p} is fluent in {v} too.",
-              "I learned one more language, {v}."), TONGUES),
+              "I learned one more language, {v}.", "{p} speaks {v}."), TONGUES),
         Kind("child", "complement", 0.7, "What are the names of {p}'s children?",
              ("I have a daughter named {v}.", "{p} has a son named {v}.", "{p}'s child is called {v}."),
              ("I also have a son named {v}.", "{p} has a second daughter named {v}.",
@@ -149,7 +157,8 @@ BROAD = World(
              ("I am also allergic to {v}.", "{p} is allergic to {v} too.", "{p} has another allergy, to {v}."), FOES),
         Kind("trip", "complement", 0.7, "Which places has {p} visited?",
              ("I visited {v}.", "{p} visited {v}.", "{p} went on a trip to {v}."),
-             ("I visited {v} as well.", "{p} also visited {v}.", "{p} went on another trip to {v}.")),
+             ("I visited {v} as well.", "{p} also visited {v}.", "{p} went on another trip to {v}.",
+              "I visited {v}."), CITIES),
         Kind("club", "retract", 0.8, "Which club is {p} a member of?",
              ("I joined the {v} club.", "{p} joined the {v} club.", "{p} is a member of the {v} club."),
              ("I left the {v} club.", "{p} cancelled the membership of the {v} club.",
