@@ -73,6 +73,9 @@ def open_memory(clock: Clock) -> Iterator[Callable[..., Memory]]:
 @pytest.fixture(scope="session")
 def smollm2() -> Any:
     """A real language model, read once."""
+    import torch
+
     from halflife.llm.local import LocalChat
 
+    torch.set_num_threads(1)  # two wait for each other when something else runs
     return LocalChat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -148,3 +149,21 @@ def test_unknown_systems_and_options_are_refused() -> None:
         Memory(embedder="hash", system="nothing")
     with pytest.raises(InvalidInput, match="bananas"):
         Memory(embedder="hash", system="memorybank", options={"bananas": 1})
+
+
+def test_an_older_version_that_was_derived_from_what_is_erased_goes_too(tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    with Memory(path, embedder="hash:16", clock=lambda: 100.0) as memory:
+        one, two = (added.id for added in memory.add(["one", "Quagliarella came"], user_id="anna"))
+        note = derive(memory, "of one", one)
+        changes = {"text": "Quagliarella taught one", "sources": (one, two), "metadata": with_sources({}, [one, two])}
+        vectors = memory.engine.embed([str(changes["text"])])[0]
+        memory.engine.store.update(note, changes, vectors, Why("evolve"), 101.0)
+        memory.undo(memory.engine.store.last_op())
+        assert memory.get(note).text == "of one"
+        report = memory.forget(two)
+        assert (report.verified, report.derived, memory.get(note).text) == (True, (), "of one")
+        assert [event.kind for event in memory.history(note)] == ["note", "evolve"]
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert b"Quagliarella" not in file.read_bytes()

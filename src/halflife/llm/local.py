@@ -20,6 +20,7 @@ from halflife.errors import InvalidInput, MissingExtra, ModelNotFound
 from halflife.llm.chat import MAX_TOKENS, Completion, Message
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+MAX_ITEMS, MAX_LENGTH = 6, 240  # of a list, and characters of a text, where a schema sets no bound
 
 
 class LocalChat:
@@ -91,10 +92,11 @@ class LocalChat:
             )
         bound = [self._processor(schema, ids.shape[1])] if schema is not None else []
         sampled = self.temperature > 0
-        settings = GenerationConfig(
+        settings: Any = GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=max_tokens,
             do_sample=sampled,
             temperature=self.temperature if sampled else None,
+            repetition_penalty=1.1,
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
@@ -121,7 +123,8 @@ class LocalChat:
         tokenizer = AutoTokenizer.from_pretrained(**where)
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return tokenizer, model.to(device).eval()
+        moved: Any = model
+        return tokenizer, moved.to(device).eval()
 
     @cached_property
     def _guide(self) -> Any:
@@ -134,9 +137,30 @@ class LocalChat:
         from llguidance import LLMatcher
 
         grammar = LLMatcher.grammar_from_json_schema(
-            json.dumps(schema), defaults={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+            json.dumps(bounded(schema)),
+            defaults={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "},
         )
         return _Bound(LLMatcher(self._guide, grammar), self._guide.vocab_size, start)
+
+
+def bounded(schema: Any) -> Any:
+    """A schema whose lists, texts and objects have an end: a small model that may go on does not stop by itself.
+
+    >>> bounded({"type": "array", "items": {"type": "string", "maxLength": 5}})
+    {'type': 'array', 'items': {'type': 'string', 'maxLength': 5}, 'maxItems': 6}
+    """
+    if isinstance(schema, list):
+        return [bounded(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    inner = {key: bounded(value) for key, value in schema.items()}
+    if schema.get("type") == "array":
+        inner.setdefault("maxItems", MAX_ITEMS)
+    if schema.get("type") == "string" and "enum" not in schema:
+        inner.setdefault("maxLength", MAX_LENGTH)
+    if schema.get("type") == "object" and "properties" in schema:
+        inner.setdefault("additionalProperties", False)
+    return inner
 
 
 class _Bound:

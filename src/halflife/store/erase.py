@@ -9,6 +9,7 @@ What remains is that something was here: an id and the number of the operation.
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import sqlite3
 import time
@@ -126,11 +127,13 @@ def erase(store: SqliteStore, ids: Sequence[str], why: Why, now: float) -> Erasu
         names = {n: id for n, id, _ in rows}
         sha256 = {id: hashlib.sha256(text.encode()).hexdigest() for _, id, text in rows}
         spaces = {name for (name,) in _each(db, f"SELECT DISTINCT name FROM {_IN_SPACE} WHERE n IN ({{}})", ns)}
-        needles = _needles(db, ns)
+        versions = _versions_from(db, ns)
+        needles = _needles(db, ns, versions)
         _blank_reasons(db, needles)
         why = Why(why.kind, why.actor, "" if _quotes(why.reason, needles) else why.reason)
         op = history.begin(db, why, now, _single_space(db, ns), len(ns))
         _delete(db, op, ns)
+        db.executemany("DELETE FROM change WHERE op = ? AND n = ?", versions)
     needles |= _wipe_indexes(store, ns)
     checked = _prove(store, needles)
     return ErasureReport(
@@ -184,8 +187,19 @@ def _repeats(db: sqlite3.Connection, n: int, sources: Iterable[int]) -> bool:
     return False
 
 
-def _needles(db: sqlite3.Connection, ns: Sequence[int]) -> set[bytes]:
-    """By what the content of these traces would be recognised, all versions included."""
+def _versions_from(db: sqlite3.Connection, ns: Sequence[int]) -> list[tuple[int, int]]:
+    """Older versions of traces that stay which were derived from these: they may still tell of them."""
+    gone = set(ns)
+    rows = db.execute("""SELECT op, n, before FROM change WHERE instr(before, '"sources"')""").fetchall()
+    return [
+        (op, n)
+        for op, n, before in rows
+        if n not in gone and not gone.isdisjoint(json.loads(before).get("sources") or ())
+    ]
+
+
+def _needles(db: sqlite3.Connection, ns: Sequence[int], versions: Sequence[tuple[int, int]]) -> set[bytes]:
+    """By what the content of these traces would be recognised, all versions included, and that of other versions."""
     out: set[bytes] = set()
     words: set[str] = set()
     for text, metadata, terms in _each(db, "SELECT text, metadata, terms FROM trace WHERE n IN ({})", ns):
@@ -194,6 +208,9 @@ def _needles(db: sqlite3.Connection, ns: Sequence[int]) -> set[bytes]:
         words |= {word for word in text.split() if len(word.encode()) >= 6}
     for (before,) in _each(db, "SELECT before FROM change WHERE n IN ({})", ns):
         out |= scan.fragments(before.encode())
+    for op, n in versions:
+        (before, vector) = db.execute("SELECT before, vector FROM change WHERE op = ? AND n = ?", (op, n)).fetchone()
+        out |= scan.fragments(before.encode()) | (scan.fragments(vector, _VECTOR_STRIDE) if vector else set())
     vectors = _each(db, "SELECT data FROM vector WHERE n IN ({})", ns)
     vectors += _each(db, "SELECT vector FROM change WHERE vector IS NOT NULL AND n IN ({})", ns)
     vectors += _each(db, "SELECT data FROM payload WHERE n IN ({})", ns)

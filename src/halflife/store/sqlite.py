@@ -414,7 +414,8 @@ class SqliteStore:
     def find(self, space: Space, where: Filter, *, limit: int | None = None, offset: int = 0) -> list[Trace]:
         """Traces of a space, newest first."""
         sql, args = where.sql
-        tail = f" WHERE {where.space} = (SELECT id FROM space WHERE name = ?) AND {sql} ORDER BY at DESC, trace.n DESC LIMIT ? OFFSET ?"
+        tail = f" WHERE {where.space} = (SELECT id FROM space WHERE name = ?) AND {sql}"
+        tail += " ORDER BY at DESC, trace.n DESC LIMIT ? OFFSET ?"
         with self.db.read() as db:
             return self._read(db, READ + tail, [space.name, *args, -1 if limit is None else limit, offset])
 
