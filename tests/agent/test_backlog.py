@@ -167,3 +167,11 @@ def test_an_older_version_that_was_derived_from_what_is_erased_goes_too(tmp_path
     for file in tmp_path.rglob("*"):
         if file.is_file():
             assert b"Quagliarella" not in file.read_bytes()
+
+
+def test_the_id_of_what_is_erased_may_stay(tmp_path: Path) -> None:
+    with Memory(tmp_path / "memory.db", embedder="hash:16") as memory:
+        one, two = (added.id for added in memory.add(["one", "two"], user_id="anna"))
+        memory.update(two, metadata={"after": one, "more": [one]})
+        memory.update(one, metadata={"before": one})
+        assert memory.forget(one).verified

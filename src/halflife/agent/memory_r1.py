@@ -51,7 +51,7 @@ _TRIES = 3
 class Facts:
     """What a language model is asked for."""
 
-    facts: list[str] = field(default_factory=list)
+    facts: list[str]
 
 
 @dataclass

@@ -40,6 +40,7 @@ _CONTENT = (
     ("trace", "text"), ("trace", "metadata"), ("trace", "role"), ("trace", "session_id"), ("trace", "agent_id"),
     ("trace", "terms"), ("vector", "data"), ("payload", "data"), ("change", "before"), ("change", "vector"),
     ("operation", "reason"), ("operation", "actor"), ("space", "name"), ("meta", "value"), ("sqlite_master", "sql"),
+    ("erased", "id"),
 )  # fmt: skip
 
 
