@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from halflife import Memory
 from halflife.agent.consolidate import Policy
+from halflife.agent.system import SYSTEMS as REGISTERED
 from halflife.cli import main
 from halflife.errors import HalflifeError, UnknownTrace
 
@@ -33,7 +34,7 @@ SAYINGS = (
     "I moved to Lisbon {} in May.", "My sister {} plays the cello.", "I like tea {} in the morning.",
     "I am allergic {} to nuts.", "The meeting {} is on Tuesday.",
 )  # fmt: skip
-SYSTEMS = (None, "memorybank", "think-in-memory")
+SYSTEMS = (None, *REGISTERED)
 
 
 def word_of(owner: int) -> str:
