@@ -64,7 +64,7 @@ def dialogue(world: World, rng: np.random.Generator, turns: int = 40) -> Dialogu
     >>> from halflife.papers.r65_worlds import PAPER
     >>> made = dialogue(PAPER, np.random.default_rng(0), turns=3)
     >>> [turn.phase for turn in made.turns]
-    ['first', 'first', 'first']
+    ['first', 'talk', 'talk']
     """
     return _Teller(world, rng).tell(turns)
 

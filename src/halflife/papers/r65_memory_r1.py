@@ -113,9 +113,9 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             *(note for part in parts for note in part[3]),
             "The reward `linked` is the paper's: only the question linked to the turn. It does not see what an "
             "operation destroys; in the calibration it led to a bank of one entry. Whether it does here, the claims "
-            "say. The managers over relations leave what is about others alone, and so cannot destroy as much: a run of "
-            "the same seeds before they did gave 47.1 ± 34.6 with it, against 49.9 ± 2.2 of always ADD, and 70.2 ± 21.7 "
-            "for GRPO. `retention` adds up to four questions on what the entries shown say, and two others.",
+            "say. The managers over relations leave what is about others alone, and so cannot destroy as much: a run "
+            "of the same seeds before they did gave 47.1 ± 34.6 with it, against 49.9 ± 2.2 of always ADD, and 70.2 ± "
+            "21.7 for GRPO. `retention` adds up to four questions on what the entries shown say, and two others.",
             "Departures from the calibration: four candidates instead of one, up to four questions on them instead of "
             f"two, batches of {AMOUNTS['cpu'].batch} tuples, and an entropy bonus of 0.01: without it, on dialogues "
             "that are not among these, the policy over 14 actions settled on ADD.",
