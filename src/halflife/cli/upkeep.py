@@ -90,7 +90,7 @@ def consolidate(
         policy = replace(policy, archive_below=archive_below)
     if merge_at is not None:
         policy = replace(policy, merge_at=merge_at)
-    with open_memory(target, embeds=False) as memory, progress("Sleeping") as tick:
+    with open_memory(target, embeds=target.system is not None) as memory, progress("Sleeping") as tick:
         if target.user or target.agent:
             known_space(memory, target)
         report = memory.consolidate(**target.owner, policy=policy, now=now, dry_run=dry_run, progress=tick)
