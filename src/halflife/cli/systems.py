@@ -189,16 +189,18 @@ def _drawn(result: Comparison) -> str:
     """Evidence recall against the tokens that it takes, one point a system."""
     from halflife.papers.style import PALETTE, render
 
+    widest = max(row.tokens for row in result.rows)
+
     def draw(axes: Any) -> None:
         for i, row in enumerate(sorted(result.rows, key=lambda row: row.tokens)):
             axes.scatter(row.tokens, row.recall, s=60, color=PALETTE[i % len(PALETTE)], zorder=3)
-            axes.annotate(row.system, (row.tokens, row.recall), xytext=(7, 5 if i % 2 else -12),
-                          textcoords="offset points")  # fmt: skip
+            right = row.tokens > 0.8 * widest
+            axes.annotate(row.system, (row.tokens, row.recall), xytext=(-8 if right else 8, 6 if i % 2 else -13),
+                          textcoords="offset points", ha="right" if right else "left")  # fmt: skip
         axes.set_xlabel(f"tokens of the first {result.k} hits")
         axes.set_ylabel(f"evidence recall@{result.k}")
-        axes.set_xlim(left=0)
-        axes.set_ylim(0, 1)
-        axes.margins(x=0.2)
+        axes.set_xlim(0, 1.1 * widest)
+        axes.set_ylim(-0.08, 1)
 
     shown = ", ".join(f"{row.system} {row.recall:.2f}" for row in result.rows)
     return render(draw, f"Evidence recall against tokens: {shown}.", (7.0, 4.2))
