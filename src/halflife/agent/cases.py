@@ -37,8 +37,7 @@ from halflife.store.draft import Draft
 from halflife.store.erase import ErasureReport, erase
 from halflife.store.filters import ALL, Filter, parse
 from halflife.store.protocol import Added, Why
-from halflife.store.rows import state_of, state_row
-from halflife.store.trace import Space, Trace
+from halflife.store.trace import Space
 
 Choice: TypeAlias = Literal["similarity", "learned"]
 Keep: TypeAlias = Literal["age", "value"]
@@ -130,7 +129,7 @@ class CaseMemory:
         shown = policy.shown(np.array([score for _, score in found])).tolist()
         hits = [
             Hit(trace, score, left, {policy.name: score}, 1.0, 0.0)
-            for trace, score, left in zip(traces, shown, self._retention(traces, now), strict=True)
+            for trace, score, left in zip(traces, shown, self.engine.retention(traces, now), strict=True)
         ]
         if reinforce and hits:
             self.engine.store.reinforce([hit.id for hit in hits], now)
@@ -155,13 +154,6 @@ class CaseMemory:
         return self.bank(space).retrieve(
             state, k, policy or self.policy(space), split_by_reward=split_by_reward, where=where, how=how, seed=seed
         )
-
-    def _retention(self, traces: Sequence[Trace], now: float) -> list[float]:
-        if not traces:
-            return []
-        state = state_of(state_row(trace.state) for trace in traces)
-        elapsed = np.array([max(now - trace.last_used, 0.0) for trace in traces])
-        return [float(left) for left in self.engine.store.law.retention(elapsed, state)]
 
     # -- the policy -------------------------------------------------------------------------------------------
 

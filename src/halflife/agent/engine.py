@@ -30,11 +30,11 @@ from halflife.store.draft import Draft
 from halflife.store.filters import ALL, Filter
 from halflife.store.protocol import Added, Pulse, Why
 from halflife.store.recall import Question, Scored, Weights, rank
-from halflife.store.rows import STORED
+from halflife.store.rows import STORED, state_of, state_row
 from halflife.store.sqlite import SqliteStore
 from halflife.store.text import content, query_ids
 from halflife.store.timerange import time_range
-from halflife.store.trace import Space, Status
+from halflife.store.trace import Space, Status, Trace
 from halflife.store.vectors import Approximate, Floats
 from halflife.store.voice import asked_of
 from halflife.store.working_set import WorkingSet, allowed_slots
@@ -225,6 +225,14 @@ class Engine:
             )
             found = rank(work, question, 2 * k + 8 if collapse else k, now, self.weights)
             return self._hits(work, found, k, collapse)
+
+    def retention(self, traces: Sequence[Trace], now: float) -> list[float]:
+        """How much is left of each trace, in [0, 1]."""
+        if not traces:
+            return []
+        state = state_of(state_row(trace.state) for trace in traces)
+        elapsed = np.array([max(now - trace.last_used, 0.0) for trace in traces])
+        return [float(left) for left in self.store.law.retention(elapsed, state)]
 
     @staticmethod
     def _period(query: str | None, now: float) -> tuple[float, float] | None:

@@ -346,7 +346,7 @@ class Memory:
     def retention(self, trace: Trace, now: Time | None = None) -> float:
         """How much is left of a memory, in [0, 1]."""
         moment = self.engine.clock() if now is None else parse_time(now)
-        return float(self.engine.store.law.retention(max(moment - trace.last_used, 0.0), trace.state))
+        return self.engine.retention([trace], moment)[0]
 
     # -- consolidation, history, forgetting -------------------------------------------------------------------
 

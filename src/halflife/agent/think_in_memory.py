@@ -21,8 +21,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from halflife.agent.backlog import Backlog
 from halflife.agent.derived import lost_a_source
 from halflife.agent.engine import Engine
@@ -46,7 +44,6 @@ from halflife.store.draft import Draft, check_content
 from halflife.store.erase import ErasureReport, erase
 from halflife.store.filters import ALL, Filter, parse
 from halflife.store.protocol import Added, Why
-from halflife.store.rows import state_of, state_row
 from halflife.store.trace import Space, Trace
 
 T = TypeVar("T")
@@ -200,7 +197,7 @@ class ThinkInMemory:
             found = [hit for hit in everything if int(ns[hit.row]) in allowed][:k]
         by_number = store.by_number([int(ns[hit.row]) for hit in found])
         scored = [(by_number[n], hit.score) for hit in found if (n := int(ns[hit.row])) in by_number]
-        retention = self._retention([trace for trace, _ in scored], now)
+        retention = self.engine.retention([trace for trace, _ in scored], now)
         hits = [
             Hit(trace, score, left, {"semantic": score}, 1.0, 0.0)
             for (trace, score), left in zip(scored, retention, strict=True)
@@ -208,11 +205,6 @@ class ThinkInMemory:
         if reinforce:
             store.reinforce([hit.id for hit in hits], now)
         return hits
-
-    def _retention(self, traces: Sequence[Trace], now: float) -> list[float]:
-        state = state_of(state_row(trace.state) for trace in traces)
-        elapsed = np.array([max(now - trace.last_used, 0.0) for trace in traces])
-        return [float(left) for left in self.engine.store.law.retention(elapsed, state)]
 
     def bucket(self, space: Space, number: int) -> list[Thought]:
         """The thoughts in a bucket of the first table, oldest first."""
