@@ -41,7 +41,7 @@ def test_systems_are_listed_with_what_they_cost(capsys: pytest.CaptureFixture[st
 
 def test_systems_are_compared_on_the_same_conversations(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     figure, page, data = tmp_path / "a.svg", tmp_path / "a.md", tmp_path / "a.json"
-    words = ["compare", "halflife", "tim", "memorybank", "--on", "generated", "--limit", "6", "--embedder", "hash"]
+    words = ["compare", "halflife", "tim", "memorybank", "--on", "generated", "--limit", "10", "--embedder", "hash"]
     code, out, _ = run(capsys, *words, "--figure", str(figure), "--out", str(data), "--json")
     assert code == 0
     result = json.loads(out)
@@ -52,6 +52,7 @@ def test_systems_are_compared_on_the_same_conversations(capsys: pytest.CaptureFi
     assert rows["halflife"]["tokens"] > 0
     assert ElementTree.parse(figure).getroot().tag.endswith("svg")
     assert "memorybank" in figure.read_text()
+    words = ["compare", "memorybank", "--on", "generated", "--limit", "1", "--embedder", "hash"]
     code, out, _ = run(capsys, *words, "--out", str(page))
     assert code == 0
     assert "| memorybank |" in page.read_text()
