@@ -12,11 +12,17 @@ from typing import Any
 import pytest
 
 from halflife import Memory
+from halflife.agent.cases import CaseMemory
+from halflife.agent.cases_agent import CaseAgent
+from halflife.agent.debate import ChatDebater, Debate
+from halflife.agent.guard import GuardedMemory
+from halflife.agent.layered import LayeredMemory
 from halflife.agent.system import SYSTEMS, MemorySystem, named
-from halflife.errors import ModelUnavailable
+from halflife.errors import ModelUnavailable, UnusableAnswer
 from halflife.llm.chat import Message
 from halflife.llm.local import LocalChat
 from halflife.llm.openai_chat import OpenAIChat
+from halflife.store.trace import Space
 from tests.llm.scripted import Scripted, obedient
 from tests.llm.servers import running, serving
 
@@ -208,10 +214,18 @@ def server(smollm2: LocalChat) -> Iterator[str]:
         yield url
 
 
-def test_a_real_model_behind_a_server(system: str, server: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def brief(smollm2: LocalChat) -> Iterator[str]:
+    """The same where short answers do."""
+    with serving(running(smollm2, longest=40)) as url:
+        yield url
+
+
+def test_a_real_model_behind_a_server(system: str, server: str, brief: str, tmp_path: Path) -> None:
     """SmolLM2 answers: what it says may be foolish, but what is written of it is whole, has sources, and can go."""
     path = tmp_path / "memory.db"
-    model = OpenAIChat("smollm2", base_url=server, timeout=200.0)
+    wordy = system in ("amem", "memory-r1", "think-in-memory")
+    model = OpenAIChat("smollm2", base_url=server if wordy else brief, timeout=200.0)
     with opened(path, system, llm=model) as memory:
         ids = say(memory, [f"My dog Biscuit was a present of {SECRET}."])
         report = memory.consolidate(user_id="anna").to_dict()
@@ -223,6 +237,44 @@ def test_a_real_model_behind_a_server(system: str, server: str, tmp_path: Path) 
         assert system in ("cases", "guard") or sum(used["calls"] for used in usage.values()) > 0
         assert memory.forget(ids[0]).verified
         assert SECRET.lower() not in everything(path).lower()
+
+
+def test_a_real_model_draws_and_judges_paths(server: str) -> None:
+    with opened(None, "guard", llm=OpenAIChat("smollm2", base_url=server, timeout=200.0)) as memory:
+        say(memory, ["Biscuit the dog likes peanuts.", "Biscuit the dog likes cheese.", "Biscuit the dog likes ham."])
+        hits = memory.search("What does Biscuit like?", user_id="anna", k=3)
+        usage = memory.stats()["llm"]
+        assert usage["guard.path"]["calls"] >= 3
+        assert isinstance(memory.system, GuardedMemory)
+        report = memory.system.report
+        assert report is not None
+        assert {hit.id for hit in hits} == set(report.kept)
+        assert len(report.kept) + len(report.dropped) == 3
+
+
+def test_a_real_model_plans_and_answers(brief: str) -> None:
+    with opened(None, "cases", llm=OpenAIChat("smollm2", base_url=brief, timeout=200.0)) as memory:
+        assert isinstance(memory.system, CaseMemory)
+        agent = CaseAgent(memory.system, Space.of("anna"), lambda step, done: "It is Lima.", rounds=1)
+        before = memory.engine.store.last_op()
+        try:
+            solved = agent.solve("What is the capital of Peru?", expected="Lima")
+        except UnusableAnswer:
+            assert memory.engine.store.last_op() == before  # nothing was written
+        else:
+            assert memory.get(solved.id).text.startswith("What is the capital of Peru?")
+        assert memory.stats()["llm"]["cases.planner"]["calls"] >= 1
+
+
+def test_real_models_debate(server: str) -> None:
+    with opened(None, "layered", llm=OpenAIChat("smollm2", base_url=server, timeout=200.0)) as memory:
+        say(memory, SAID[:1])
+        assert isinstance(memory.system, LayeredMemory)
+        debater = ChatDebater("ann", memory.system, Space.of("anna"), "Careful.", actions=("yes", "no"))
+        with suppress(UnusableAnswer):
+            [position] = Debate([debater], rounds=1).run("Shall I pack for Lisbon?")
+            assert position.action in ("yes", "no")
+        assert memory.stats()["llm"]["layered.debate"]["calls"] >= 1
 
 
 def test_the_fence_would_be_seen_to_leak() -> None:
