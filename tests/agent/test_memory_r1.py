@@ -429,3 +429,11 @@ def test_the_shelf_ranks_as_brute_force_does():
         assert Shelf(memory.engine, Space.of("nobody")).candidates("x", 3) == []
         assert all(entry.role == ROLE for entry in memory.system.entries(ANNA))
         assert isinstance(shown[0], Candidate)
+
+
+def test_however_many_messages_wait_they_are_found():
+    with opened() as memory:
+        memory.add_many(
+            [{"role": "user", "content": f"Note {i} is on topic{i}."} for i in range(1_200)], user_id="anna"
+        )
+        assert found(memory, "topic1100", k=1) == ["Note 1100 is on topic1100."]

@@ -42,6 +42,7 @@ from halflife.store.trace import Space, Trace
 Manager: TypeAlias = Literal["auto", "learned", "llm", "rule", "add"]
 
 PURPOSE = "memory-r1.facts"
+MANY = 1_000  # messages that wait to be managed, above which a recall does not tell them apart from others
 POOL = 60  # entries retrieved for a question before they are distilled
 MAX_FACTS, MAX_FACT = 30, 500  # that a model may draw from one message, and characters of each
 _TRIES = 3
@@ -233,6 +234,8 @@ class MemoryR1:
 
     def _retrieve(self, space: Space, query: str, k: int, now: float, where: Filter) -> list[Hit]:
         waiting = [message.id for message in Backlog(self.engine, space, NAME).take()]
+        if len(waiting) > MANY:  # nothing has been managed yet: all that was said is searched
+            return self.engine.search(space, query, k, where=where, now=now)
         seen: dict[str, Any] = {"role": ROLE}
         if waiting:
             seen = {"OR": [seen, {"id": {"in": waiting}}]}
