@@ -101,7 +101,9 @@ def test_mistakes_are_said_plainly(
 def test_a_system_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = ["--db", str(tmp_path / "m.db"), "--user", "anna", "--system", "tim"]
     assert run(capsys, "add", "I moved to Lisbon in May.", "--role", "user", "--embedder", "hash", *file)[0] == 0
-    assert run(capsys, "consolidate", *file)[0] == 0
+    code, out, _ = run(capsys, "consolidate", *file)
+    assert code == 0
+    assert "thoughts 1, forgotten 0, merged 0, failed 0" in out
     code, out, _ = run(capsys, "search", "Lisbon", *file, "--json")
     assert code == 0
     assert [hit["role"] for hit in lines(out)] == ["thought"]

@@ -6,7 +6,7 @@ what is often met is promoted to a slower layer, and each new trace is linked to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -60,12 +60,18 @@ class SleepReport:
 
     def __str__(self) -> str:
         if self.system:
-            return "; ".join(f"{space}: {report}" for space, report in self.system.items())
+            return "; ".join(f"{space}: {_counted(report)}" for space, report in self.system.items())
         verb = "Would have" if self.dry_run else "Has"
         return (
             f"{verb} merged {len(self.merged)}, archived {len(self.archived)}, promoted {len(self.promoted)}, "
             f"linked {self.linked} and indexed {self.indexed}."
         )
+
+
+def _counted(report: Mapping[str, Any]) -> str:
+    """What a system reports, with how many of each instead of their ids."""
+    counts = {name: len(value) if isinstance(value, (list, tuple, dict)) else value for name, value in report.items()}
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "nothing to do"
 
 
 def consolidate(
