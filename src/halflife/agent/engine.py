@@ -6,6 +6,7 @@ space, and ranks. Systems decide what to write and what a recall means.
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from halflife.agent.hit import Hit
 from halflife.agent.redact import Redactor
+from halflife.decay.law import Law
 from halflife.errors import EmbedderMismatch, InvalidInput
 from halflife.llm.chat import ChatModel
 from halflife.llm.client import Chat
@@ -185,6 +187,15 @@ class Engine:
     def _worn(work: WorkingSet) -> bool:
         """More dead slots than living ones: reading it again is cheaper than carrying them."""
         return len(work) > 1024 and work.living * 2 < len(work)
+
+    def set_law(self, law: Law) -> None:
+        """Let memories fade by this law from now on; the store keeps it."""
+        self.store.law = law
+        text = json.dumps(law.to_dict(), sort_keys=True)
+        if self.store.meta("law") != text:
+            self.store.set_meta("law", text)
+        for space, _ in self.store.spaces():
+            self.drop(space)  # a working set keeps the law that it was made with
 
     def drop(self, space: Space) -> None:
         """Forget the working sets of a space; the next search reads it anew."""

@@ -16,7 +16,6 @@ decay is computed from dates, not counted down; what is dropped is archived, whi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
@@ -110,15 +109,7 @@ class LayeredMemory:
         self.router: Router = router or BySource()
         self.access, self.seed = access, seed
         self._tables: dict[str, EventTable] = {}
-        self._set_law()
-
-    def _set_law(self) -> None:
-        store, text = self.engine.store, json.dumps(LAW.to_dict(), sort_keys=True)
-        store.law = LAW
-        if store.meta("law") != text:
-            store.set_meta("law", text)
-        for space, _ in store.spaces():
-            self.engine.drop(space)  # a working set keeps the law that it was made with
+        engine.set_law(LAW)
 
     # -- writing ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ word is met again, and made stronger, instead of being stored twice. Days are da
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -99,16 +98,7 @@ class MemoryBank:
         self.strengthens: Reinforce = reinforce
         self.notes = Notes(engine)
         engine.weights = SIMILARITY_ALONE
-        self._set_law()
-
-    def _set_law(self) -> None:
-        store, law = self.engine.store, self.curve.law
-        store.law = law
-        text = json.dumps(law.to_dict(), sort_keys=True)
-        if store.meta("law") != text:
-            store.set_meta("law", text)
-        for space, _ in store.spaces():
-            self.engine.drop(space)  # a working set keeps the law that it was made with
+        engine.set_law(self.curve.law)
 
     # -- writing ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from halflife.errors import MissingExtra, UnusableAnswer
-from halflife.llm.chat import MAX_TOKENS, ChatModel, Completion, Message
+from halflife.llm.chat import MAX_TOKENS, ChatModel, Message
 from halflife.llm.meter import Meter
 from halflife.llm.prompts import SYSTEM, Field, prompt
 
@@ -25,6 +25,7 @@ class Chat:
     meter: counts calls by purpose.
 
     >>> from dataclasses import dataclass
+    >>> from halflife.llm.chat import Completion
     >>> @dataclass
     ... class Verdict:
     ...     keep: bool
@@ -45,7 +46,7 @@ class Chat:
     def text(self, purpose: str, *, max_tokens: int = MAX_TOKENS, **fields: Field) -> str:
         """The model's answer to the prompt of a purpose (`halflife.llm.prompts`), without blanks around it."""
         with self.meter.call(purpose) as answered:
-            completion = self._complete(_opening(prompt(purpose, fields)), None, max_tokens)
+            completion = self.model.complete(_opening(prompt(purpose, fields)), max_tokens=max_tokens)
             answered(completion)
         return completion.text.strip()
 
@@ -108,7 +109,7 @@ class Chat:
         max_tokens: int,
     ) -> T:
         with self.meter.call(purpose) as answered:
-            completion = self._complete(messages, shape.schema, max_tokens)
+            completion = self.model.complete(messages, schema=shape.schema, max_tokens=max_tokens)
             answered(completion)
             try:
                 value = shape.read(completion.text)
@@ -117,9 +118,6 @@ class Chat:
             except ValueError as error:
                 raise _Malformed(str(error), completion.text) from None
         return value
-
-    def _complete(self, messages: Sequence[Message], schema: Mapping[str, Any] | None, max_tokens: int) -> Completion:
-        return self.model.complete(messages, schema=schema, max_tokens=max_tokens)
 
 
 def _opening(question: str) -> list[Message]:

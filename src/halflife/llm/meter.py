@@ -92,7 +92,10 @@ class Meter:
                 self._settings.set_meta(KEY, json.dumps(kept))
 
     def _kept(self) -> dict[str, Usage]:
-        return self._counts if self._settings is None else kept_usage(self._settings)
+        if self._settings is None:
+            return self._counts
+        kept: Mapping[str, Mapping[str, float]] = json.loads(self._settings.meta(KEY) or "{}")
+        return {name: Usage(**usage) for name, usage in kept.items()}  # type: ignore[arg-type]
 
 
 class _Answered:
@@ -109,9 +112,3 @@ class _Answered:
         if done.cached:
             return Usage(1, 1, seconds=seconds)
         return Usage(1, 0, 0, done.prompt_tokens, done.completion_tokens, seconds)
-
-
-def kept_usage(settings: Settings) -> dict[str, Usage]:
-    """The counts that a store has kept."""
-    kept: Mapping[str, Mapping[str, float]] = json.loads(settings.meta(KEY) or "{}")
-    return {name: Usage(**usage) for name, usage in kept.items()}  # type: ignore[arg-type]

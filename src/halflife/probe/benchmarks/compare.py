@@ -23,6 +23,7 @@ from halflife.errors import InvalidInput
 from halflife.llm.embedder import Embedder
 from halflife.llm.meter import Usage
 from halflife.probe.benchmarks.history import History
+from halflife.probe.benchmarks.recall import markdown_table
 from halflife.probe.benchmarks.retrievers import as_memory, stored
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """Both tables and the settings."""
-        lines = [self.summary(), "", *_markdown(*self.table()), "", *_markdown(*self.by_kind()), ""]
+        lines = [self.summary(), "", *markdown_table(*self.table()), "", *markdown_table(*self.by_kind()), ""]
         lines += [f"- {name}: {value}" for name, value in self.settings.items()]
         return "\n".join(lines) + "\n"
 
@@ -269,7 +270,3 @@ def messages_of(hits: Sequence[Hit], memory: Memory, held: Mapping[str, Sequence
         if trace.sources:
             todo += memory.engine.store.get(list(trace.sources))
     return found
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows)]

@@ -106,7 +106,7 @@ class Result:
 
     def markdown(self) -> str:
         """Both tables, what was measured, and how each system was set up."""
-        lines = [self.summary(), "", *_markdown(*self.table()), "", *_markdown(*self.by_kind()), ""]
+        lines = [self.summary(), "", *markdown_table(*self.table()), "", *markdown_table(*self.by_kind()), ""]
         lines += [f"By type: recall@{self.ks[-1]}.", ""]
         lines += [f"- {row.system}: {row.setup}" for row in self.rows]
         lines += [f"- {name}: {value}" for name, value in self.settings.items()]
@@ -344,6 +344,6 @@ def _shifted(progress: Progress | None, before: int, total: int) -> Progress:
     return lambda done, _: progress(before + done, total) if progress else None
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table of text and numbers."""
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows)]
