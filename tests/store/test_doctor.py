@@ -18,6 +18,7 @@ from halflife.cli.app import cli
 from halflife.decay import FSRS6
 from halflife.errors import CorruptStore, NothingToUndo, StoreError
 from halflife.store import doctor, seal
+from halflife.store.connection import Database
 from halflife.store.draft import Draft
 from halflife.store.files import reading
 from halflife.store.protocol import Why
@@ -758,3 +759,26 @@ def test_an_index_from_which_something_was_erased_is_still_sound(path):
         assert undamaged(place)
         assert Approximate.load(place, engine.identity()) is not None
     assert examine(path).healthy
+
+
+@pytest.mark.parametrize("ending", ["closes", "begins the log again"])
+def test_a_log_that_another_empties_while_the_store_is_opened_is_not_damaged(tmp_path, monkeypatch, recwarn, ending):
+    path = tmp_path / "a.db"
+    other = Memory(path, embedder=None)
+    other.add("The key is under the mat.")
+    connect = Database._connect
+
+    def meanwhile(self, *args):
+        if ending == "closes":
+            other.close()
+        else:
+            [(busy, _, _)] = other.engine.store.db.all("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert not busy
+        return connect(self, *args)
+
+    monkeypatch.setattr(Database, "_connect", meanwhile)
+    with Memory(path, embedder=None) as memory:
+        assert len(memory.list()) == 1
+        assert memory.doctor().healthy
+    other.close()
+    assert not recwarn.list

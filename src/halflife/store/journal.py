@@ -8,6 +8,7 @@ Layouts: sqlite.org/fileformat2.html, section 4, and sqlite.org/walformat.html, 
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Shared:
     frames: int
     moved: int
     page: int
+    file: tuple[int, int]  # device and number of the shared memory's file
 
 
 def shared(path: str) -> Shared | None:
@@ -35,6 +37,7 @@ def shared(path: str) -> Shared | None:
     try:
         with reading(f"{path}-shm") as file:
             data = file.read(2 * _SHARED + 4)
+            found = os.fstat(file.fileno())
     except OSError:
         return None
     if len(data) < 2 * _SHARED + 4 or data[:_SHARED] != data[_SHARED : 2 * _SHARED]:
@@ -43,16 +46,26 @@ def shared(path: str) -> Shared | None:
     if version != _VERSION or not ready:
         return None
     (moved,) = struct.unpack("=I", data[2 * _SHARED :])
-    return Shared(data[32:40], frames, moved, 65536 if page == 1 else page)
+    return Shared(data[32:40], frames, moved, 65536 if page == 1 else page, (found.st_dev, found.st_ino))
 
 
 def lost_frames(before: Shared | None, after: Shared | None) -> int:
-    """Frames that the log held before it was opened, that are not in the file, and that it does not hold now."""
-    if before is None or after is None or before.frames == 0:
+    """Frames that the log held before it was opened, that are not in the file, and that it does not hold now.
+
+    `before` says nothing if another process has moved all of them into the file in between: the last to close a store
+    deletes the shared memory with the log, and one that begins the log again counts the first half of its salt up.
+    """
+    if before is None or after is None or before.frames == 0 or after.file != before.file:
         return 0
     if after.salt == before.salt:
         return max(0, before.frames - max(after.frames, before.moved))
+    if _generation(after) == (_generation(before) + 1) % 2**32:
+        return 0
     return before.frames - before.moved if after.frames == 0 else 0
+
+
+def _generation(state: Shared) -> int:
+    return int.from_bytes(state.salt[:4], "big")
 
 
 def commits_beyond(path: str, state: Shared | None) -> int:
