@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "decay": {"errors"},
     "llm": {"errors"},
     "rl": {"errors"},
+    "continual": {"errors", "decay"},
     "store": {"errors", "decay"},
     "agent": {"errors", "decay", "store", "llm"},
     "probe": {"errors", "decay", "store", "agent", "llm"},

@@ -103,3 +103,9 @@ class MissingExtra(HalflifeError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed.", f"Run: pip install 'halflife[{extra}]'")
+
+
+class Diverged(HalflifeError, ArithmeticError):
+    """The loss of a training is no longer a finite number."""
+
+    exit_code = 7

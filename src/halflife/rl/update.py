@@ -101,7 +101,7 @@ def improve(
             loss = -masked_mean(gain, scores.mask) + how.beta * kl - how.entropy * entropy
             critic = value_loss(picked) if value_loss else torch.zeros(())
             optimiser.zero_grad()
-            (loss + critic.to(loss.device)).backward()  # type: ignore[no-untyped-call]
+            (loss + critic.to(loss.device)).backward()
             norm = torch.nn.utils.clip_grad_norm_(parameters, how.max_norm)
             optimiser.step()
             logged.append(
