@@ -55,7 +55,7 @@ def tune(
     InvalidInput: the grid names a setting that there is not. Diverged: every combination diverged.
 
     >>> from halflife.continual import ER, class_incremental, load
-    >>> found = tune(class_incremental(load("digits").take(20, 5)), ER(capacity=50), {"lr": [1e-5, 0.1]})
+    >>> found = tune(class_incremental(load("digits")), ER(capacity=50), {"lr": [1e-5, 0.1]})
     >>> found.method.lr
     0.1
     """
