@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,11 +36,13 @@ class Scores:
     seen: accuracy where any class seen so far may be named, [rows, tests]; row 0 is before training.
     told: the same where the task is told and only its classes may be named; empty where that means nothing.
     curve: accuracies on the tasks seen so far after every so many updates (`seen` rule).
+    logged: what the learner logged of the update at each of those moments, with its number as `update`.
     """
 
     seen: list[list[float]] = field(default_factory=list)
     told: list[list[float]] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)
+    logged: list[dict[str, float]] = field(default_factory=list)
 
 
 class Evaluator:
@@ -72,13 +74,16 @@ class Evaluator:
         if self.stream.by_task:
             self.scores.told.append(told)
 
-    def after_update(self, learner: Learner, update: int, index: int) -> None:
-        """Points of the curve, if it is time. `update` counts from 1 over the whole run."""
+    def after_update(
+        self, learner: Learner, update: int, index: int, logged: Mapping[str, float] | None = None
+    ) -> None:
+        """Points of the curve, if it is time. `update` counts from 1 over the whole run; `logged` is of that update."""
         if not self.every or update % self.every:
             return
         tasks = range(index + 1) if len(self.tests) == len(self.stream) else range(len(self.tests))
         seen, _ = self._accuracies(learner, self._small, tasks, self.stream.seen(index))
         self.scores.curve += [Point(update, index, j, a) for j, a in zip(tasks, seen, strict=True)]
+        self.scores.logged.append({"update": update, **(logged or {})})
 
     @torch.no_grad()
     def _accuracies(
@@ -117,11 +122,12 @@ class Evaluator:
             "seen": [list(row) for row in self.scores.seen],
             "told": [list(row) for row in self.scores.told],
             "curve": [list(point) for point in self.scores.curve],
+            "logged": [dict(one) for one in self.scores.logged],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.scores = Scores(state["seen"], state["told"], [Point(*point) for point in state["curve"]])
+        self.scores = Scores(state["seen"], state["told"], [Point(*point) for point in state["curve"]], state["logged"])
 
 
 def _subset(test: Examples, count: int | None, rng: torch.Generator) -> Examples:

@@ -31,7 +31,7 @@ class Run:
     seed: of everything random. seen, told: accuracy matrices, [rows, tests], as in `Scores`; `told` may be empty.
     curve: accuracies between. updates: optimiser steps. seconds: of training, tests not counted.
     passes: examples that went through the network in training: `forward` in all, `backward` with gradients.
-    buffer: examples and bytes held at the end.
+    buffer: examples and bytes held at the end. logged: what the learner logged at the moments of the curve.
     """
 
     seed: int
@@ -42,6 +42,7 @@ class Run:
     seconds: float
     passes: Mapping[str, int]
     buffer: Mapping[str, int] = field(default_factory=dict)
+    logged: Sequence[Mapping[str, float]] = ()
 
     def metrics(self) -> dict[str, float]:
         """Every measure of this run; those where the task is told begin with `task_`."""
@@ -121,6 +122,10 @@ class Results:
                     row(run.seed, name, float(value), after=i, task=j)
             for point in run.curve:
                 row(run.seed, "curve", point.accuracy, after=point.learning, update=point.update, task=point.task)
+            for one in run.logged:
+                for name, value in one.items():
+                    if name != "update":
+                        row(run.seed, name, value, update=int(one["update"]))
         return found
 
     def write(self, path: str | Path) -> None:

@@ -193,9 +193,9 @@ class _Training:
             if done < skip:
                 continue
             with self._training():
-                self.learner.observe(self._batch(task, positions))
+                logged = self.learner.observe(self._batch(task, positions))
             self.updates += 1
-            self.evaluator.after_update(self.learner, self.updates, index)
+            self.evaluator.after_update(self.learner, self.updates, index, logged)
             if self.path is not None and self.save_every and self.updates % self.save_every == 0:
                 self._save(index, done + 1)
         with self._training():
@@ -234,7 +234,7 @@ class _Training:
         scores = self.evaluator.scores
         return Run(
             self.seed, np.array(scores.seen), np.array(scores.told), tuple(scores.curve), self.updates, self.seconds,
-            dict(self.meter.passes), held,
+            dict(self.meter.passes), held, tuple(scores.logged),
         )  # fmt: skip
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
