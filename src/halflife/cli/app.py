@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from halflife import __version__
-from halflife.cli import bench, forget, models, papers, read, systems, transfer, upkeep, write
+from halflife.cli import bench, forget, learn, models, papers, read, systems, transfer, upkeep, write
 from halflife.cli.demo.command import demo
 from halflife.cli.output import safe
 from halflife.errors import HalflifeError
@@ -38,7 +38,7 @@ for _command in (
     write.add, read.search, read.context, read.list_, read.show, read.history, upkeep.undo, upkeep.archive,
     forget.forget, upkeep.consolidate, read.stats, upkeep.doctor, upkeep.reembed, upkeep.backup, transfer.export,
     upkeep.rekey, transfer.import_, models.models, papers.papers, papers.reproduce,
-    bench.bench, systems.systems, systems.compare, demo,
+    bench.bench, systems.systems, systems.compare, learn.learn, demo,
 ):  # fmt: skip
     cli.add_command(_command)
 

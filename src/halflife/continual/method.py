@@ -78,6 +78,8 @@ class Learner:
     """The examples of each experience, or all since the first."""
     expected: ClassVar[Mapping[Kind, str]] = {}
     """What to expect of it in a kind of scenario, where users take it for a bug."""
+    suggested_model: ClassVar[str] = "mlp"
+    """A network that it works with, for those who name none."""
 
     @property
     def model(self) -> nn.Module:
@@ -256,6 +258,11 @@ class Wrapper(Learner):
         return self.method.expected
 
     @property
+    def suggested_model(self) -> str:  # type: ignore[override]
+        """As the learner within."""
+        return self.method.suggested_model
+
+    @property
     def model(self) -> nn.Module:
         """The network that is trained."""
         return self.method.model
@@ -355,7 +362,7 @@ def _restored(now: Any, kept: Any, learner: Learner) -> Any:
     kind = kept["is"]
     if kind == "generator":
         rng = now if isinstance(now, torch.Generator) else torch.Generator()
-        return rng.set_state(kept["state"])
+        return rng.set_state(kept["state"].cpu())
     if kind == "module":
         module = now if isinstance(now, nn.Module) else frozen(learner.model)
         module.load_state_dict(kept["state"])

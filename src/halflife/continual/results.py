@@ -171,19 +171,17 @@ class Results:
         axes.set(xlabel="updates", ylabel=f"accuracy on task {task + 1}", ylim=(0, 1.02))
 
     def curve(self, task: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Updates [n] and accuracies on one task [seeds, n], since it was first tested.
+        """The updates at which every seed was tested on one task [n], and the accuracies [seeds, n].
 
         Raises
         ------
-        InvalidInput: the runs have no curve of that task, or the seeds were tested at different updates.
+        InvalidInput: the runs have no curve of that task.
         """
-        per_seed = [[(p.update, p.accuracy) for p in run.curve if p.task == task] for run in self.runs]
-        if not all(per_seed):
+        per_seed = [{p.update: p.accuracy for p in run.curve if p.task == task} for run in self.runs]
+        updates = sorted(set(per_seed[0]).intersection(*per_seed))
+        if not updates:
             raise InvalidInput(f"There is no curve of task {task}.", "Run with evaluate_every=1.")
-        updates = [[u for u, _ in points] for points in per_seed]
-        if any(one != updates[0] for one in updates):
-            raise InvalidInput("The seeds were tested at different updates.", "Take tasks of one size.")
-        return np.array(updates[0]), np.array([[a for _, a in points] for points in per_seed])
+        return np.array(updates), np.array([[points[u] for u in updates] for points in per_seed])
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
