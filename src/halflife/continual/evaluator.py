@@ -37,12 +37,14 @@ class Scores:
     told: the same where the task is told and only its classes may be named; empty where that means nothing.
     curve: accuracies on the tasks seen so far after every so many updates (`seen` rule).
     logged: what the learner logged of the update at each of those moments, with its number as `update`.
+    after: how many experiences had been learned at each row of the matrices.
     """
 
     seen: list[list[float]] = field(default_factory=list)
     told: list[list[float]] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)
     logged: list[dict[str, float]] = field(default_factory=list)
+    after: list[int] = field(default_factory=list)
 
 
 class Evaluator:
@@ -70,6 +72,7 @@ class Evaluator:
     def after_task(self, learner: Learner, index: int) -> None:
         """A row of the matrix. `index` is that of the experience that ended; -1 before training."""
         seen, told = self._accuracies(learner, self.tests, range(len(self.tests)), self.stream.seen(index))
+        self.scores.after.append(index + 1)
         self.scores.seen.append(seen)
         if self.stream.by_task:
             self.scores.told.append(told)
@@ -123,11 +126,13 @@ class Evaluator:
             "told": [list(row) for row in self.scores.told],
             "curve": [list(point) for point in self.scores.curve],
             "logged": [dict(one) for one in self.scores.logged],
+            "after": list(self.scores.after),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.scores = Scores(state["seen"], state["told"], [Point(*point) for point in state["curve"]], state["logged"])
+        curve = [Point(*point) for point in state["curve"]]
+        self.scores = Scores(state["seen"], state["told"], curve, state["logged"], state["after"])
 
 
 def _subset(test: Examples, count: int | None, rng: torch.Generator) -> Examples:

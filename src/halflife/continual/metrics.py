@@ -87,15 +87,19 @@ def h_mean(kept: float, dropped: float) -> float:
     return 2 * kept * dropped / (kept + dropped) if kept + dropped > 0 else 0.0
 
 
-def matrix_metrics(R: ArrayLike) -> dict[str, float]:
+def matrix_metrics(R: ArrayLike, each: bool = True) -> dict[str, float]:
     """All measures of a matrix with one test for each experience; otherwise only the final accuracy and its mean.
+
+    Parameters
+    ----------
+    each: whether there is a row after each experience; if not, a matrix may have the right shape by chance.
 
     >>> found = matrix_metrics([[0.1, 0.1], [1.0, 0.1], [0.6, 0.8]])
     >>> found["accuracy"], found["forgetting"], found["backward_transfer"]
     (0.7, 0.4, -0.4)
     """
     R = np.asarray(R, dtype=np.float64)
-    if R.shape[0] != R.shape[1] + 1:
+    if not each or R.shape[0] != R.shape[1] + 1:
         return {"accuracy": float(R[-1].mean()), "mean_accuracy": float(R[1:].mean())}
     return {
         "accuracy": average_accuracy(R),

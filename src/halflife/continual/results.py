@@ -32,6 +32,7 @@ class Run:
     curve: accuracies between. updates: optimiser steps. seconds: of training, tests not counted.
     passes: examples that went through the network in training: `forward` in all, `backward` with gradients.
     buffer: examples and bytes held at the end. logged: what the learner logged at the moments of the curve.
+    after: how many experiences had been learned at each row; empty: as many as the row's number.
     """
 
     seed: int
@@ -43,12 +44,14 @@ class Run:
     passes: Mapping[str, int]
     buffer: Mapping[str, int] = field(default_factory=dict)
     logged: Sequence[Mapping[str, float]] = ()
+    after: Sequence[int] = ()
 
     def metrics(self) -> dict[str, float]:
         """Every measure of this run; those where the task is told begin with `task_`."""
-        found = matrix_metrics(self.seen)
+        each = all(i == row for row, i in enumerate(self.after))
+        found = matrix_metrics(self.seen, each)
         if self.told.size:
-            found |= {f"task_{name}": value for name, value in matrix_metrics(self.told).items()}
+            found |= {f"task_{name}": value for name, value in matrix_metrics(self.told, each).items()}
         return found | {
             "seconds": self.seconds, "updates": float(self.updates), **{f"{k}_passes": float(v) for k, v in
             self.passes.items()}, **{f"buffer_{k}": float(v) for k, v in self.buffer.items()},
@@ -119,7 +122,7 @@ class Results:
                 row(run.seed, name, value)
             for name, R in (("R", run.seen), ("R_task", run.told)):
                 for (i, j), value in np.ndenumerate(R):
-                    row(run.seed, name, float(value), after=i, task=j)
+                    row(run.seed, name, float(value), after=run.after[i] if run.after else i, task=j)
             for point in run.curve:
                 row(run.seed, "curve", point.accuracy, after=point.learning, update=point.update, task=point.task)
             for one in run.logged:

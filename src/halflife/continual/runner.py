@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,6 +40,7 @@ def run(
     batch_size: int = 10,
     augment: Augment | None = None,
     evaluate_every: int | None = None,
+    evaluate_tasks_every: int = 1,
     subset: int | None = 1000,
     device: torch.device | str = "cpu",
     checkpoint: str | Path | None = None,
@@ -55,6 +57,8 @@ def run(
     model: see `networks.resolve`. epochs: passes over each experience. batch_size: examples of a step.
     augment: a random change of the inputs in training (see `transforms`).
     evaluate_every: test the tasks seen so far after every so many updates too, on at most `subset` examples of each.
+    evaluate_tasks_every: rows of the accuracy matrix are made after every so many experiences, and after the last; for
+        streams of thousands.
     device: where the model and the data are.
     checkpoint: a folder in which each seed is kept after every experience (and after every `checkpoint_every` updates);
         the same call again goes on from there, and gives bit for bit what a run without interruption gives.
@@ -70,17 +74,19 @@ def run(
     ((6, 5), True)
     """
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not numbers or epochs < 1 or batch_size < 1 or (evaluate_every is not None and evaluate_every < 1):
+    counts = (len(numbers), epochs, batch_size, evaluate_tasks_every, 1 if evaluate_every is None else evaluate_every)
+    if min(counts) < 1:
         raise InvalidInput(
-            f"{len(numbers)} seeds, {epochs} epochs, batches of {batch_size}, tests every {evaluate_every} updates: "
-            "there is nothing to run.",
+            f"{len(numbers)} seeds, {epochs} epochs, batches of {batch_size}, tests every {evaluate_every} updates and "
+            f"every {evaluate_tasks_every} tasks: there is nothing to run.",
             "Use 1 or more of each.",
         )
     build = resolve(model)
     config = {
         "scenario": scenario.described(), "learner": method.config(), "model": model if isinstance(model, str) else
         repr(model), "epochs": epochs, "batch_size": batch_size, "augment": repr(augment) if augment else None,
-        "evaluate_every": evaluate_every, "subset": subset, "device": str(device), "torch": torch.__version__,
+        "evaluate_every": evaluate_every, "evaluate_tasks_every": evaluate_tasks_every, "subset": subset,
+        "device": str(device), "torch": torch.__version__,
     }  # fmt: skip
     folder = None if checkpoint is None else Path(checkpoint)
     if folder is not None:
@@ -89,8 +95,9 @@ def run(
     for number, seed in enumerate(numbers):
         one = _Training(
             scenario.stream(seed), copy.deepcopy(method), seed, build, epochs, batch_size, augment, evaluate_every,
-            subset, torch.device(device), config_hash(config), None if folder is None else folder / f"seed-{seed}.pt",
-            checkpoint_every, _part(progress, number, len(numbers)),
+            evaluate_tasks_every, subset, torch.device(device), config_hash(config),
+            None if folder is None else folder / f"seed-{seed}.pt", checkpoint_every,
+            _part(progress, number, len(numbers)),
         )  # fmt: skip
         runs.append(one.run())
     return Results(config, runs)
@@ -109,8 +116,9 @@ class _Training:
 
     def __init__(
         self, stream: Stream, learner: Learner, seed: int, build: Callable[[tuple[int, ...], int], nn.Module],
-        epochs: int, batch_size: int, augment: Augment | None, every: int | None, subset: int | None,
-        device: torch.device, config: str, path: Path | None, save_every: int | None, progress: Progress,
+        epochs: int, batch_size: int, augment: Augment | None, every: int | None, tasks_every: int,
+        subset: int | None, device: torch.device, config: str, path: Path | None, save_every: int | None,
+        progress: Progress,
     ) -> None:  # fmt: skip
         if stream.single_pass and epochs != 1:
             raise InvalidInput(f"{epochs} epochs of a stream that passes once.", "Use epochs=1, or not online.")
@@ -122,7 +130,8 @@ class _Training:
         if stream.kind in learner.expected and seed == 0:
             warnings.warn(learner.expected[stream.kind], stacklevel=4)
         self.stream, self.learner, self.seed = stream, learner, seed
-        self.epochs, self.batch_size, self.device = epochs, batch_size, device
+        self.epochs, self.batch_size, self.device, self.tasks_every = epochs, batch_size, device, tasks_every
+        self.placed: tuple[Examples, Examples] | None = None  # as the stream has them, and on the device
         self.config, self.path, self.save_every, self.progress = config, path, save_every, progress
         self.random = torch.get_rng_state()  # the caller's, put back at the end
         self.evaluator = Evaluator(stream, every=every, subset=subset, seed=seed, device=device)
@@ -171,7 +180,7 @@ class _Training:
             if start < 0:
                 self.evaluator.after_task(self.learner, -1)
                 start = 0
-            past: list[Examples] = [self.stream[i].train for i in range(start)]
+            past = [self.stream[i].train for i in range(start)] if self.learner.trains_on == "seen" else []
             for index in range(start, len(self.stream)):
                 self._experience(index, past, skip)
                 skip = 0
@@ -181,10 +190,10 @@ class _Training:
 
     def _experience(self, index: int, past: list[Examples], skip: int) -> None:
         task = self.stream[index]
-        past.append(task.train)
         if self.learner.trains_on == "seen":
+            past.append(task.train)
             task = Experience(index, joined(past), task.seen, task.seen)
-        task = Experience(index, task.train.to(self.device), task.classes, task.seen)
+        task = Experience(index, self._here(task.train), task.classes, task.seen)
         if not skip:
             with self._training():
                 if self.stream.boundaries:
@@ -204,9 +213,20 @@ class _Training:
             last = index == len(self.stream) - 1
             if last:
                 self.learner.finish()
-            self.learner.before_evaluation()
-        self.evaluator.after_task(self.learner, index)
+            due = last or (index + 1) % self.tasks_every == 0
+            if due:
+                self.learner.before_evaluation()
+        if due:
+            self.evaluator.after_task(self.learner, index)
         self._save(index + 1, 0)
+
+    def _here(self, part: Examples) -> Examples:
+        """Examples on the device. Experiences are rows of one data set, which is moved once."""
+        if self.placed is None or self.placed[0].x is not part.x or self.placed[0].y is not part.y:
+            self.placed = part, part.to(self.device)
+        whole = self.placed[1]
+        view = None if part.view is None else part.view.to(self.device)
+        return replace(part, x=whole.x, y=whole.y, index=part.index.to(self.device), view=view)
 
     def _order(self, task: Experience) -> Iterator[Tensor]:
         rng = generator(self.seed, "order", task.index)
@@ -234,7 +254,7 @@ class _Training:
         scores = self.evaluator.scores
         return Run(
             self.seed, np.array(scores.seen), np.array(scores.told), tuple(scores.curve), self.updates, self.seconds,
-            dict(self.meter.passes), held, tuple(scores.logged),
+            dict(self.meter.passes), held, tuple(scores.logged), tuple(scores.after),
         )  # fmt: skip
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
