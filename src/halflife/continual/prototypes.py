@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from halflife.continual.distillation import masked
 from halflife.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class PrototypeMemory:
         self.squares.index_add_(0, rows.cpu(), features.detach().double().square().sum(1).cpu())
 
     def drop(self, rows: Tensor) -> None:
-        """Forget some rows, to be taken in anew."""
+        """Forget some rows (int64, any shape), to be taken in anew."""
         self.means.counts[rows] = 0
         self.squares[rows] = 0.0
         if self.means.sums is not None:
@@ -258,3 +259,40 @@ class PrototypeBank(nn.Module):
             place = self._place.device
             self.weights = nn.ParameterList(torch.zeros(len(one), self.width, device=place) for one in self.classes)
         self.learned = [one.clone() for one in state["learned"]]
+
+
+@torch.no_grad()
+def oracle_accuracy(
+    model: nn.Module, tests: Sequence[tuple[Tensor, Tensor]], n_classes: int, batch: int = 1024
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """How well the features would do with perfect prototypes: the nearest mean of the test features by cosine.
+
+    It uses the labels of the tests, so it is a diagnosis and no result: what it has beyond a method is what the method
+    loses by stale prototypes; what it loses itself is forgotten by the features.
+
+    Parameters
+    ----------
+    model: has `features`. tests: inputs [n, ...] and labels [n] of each. batch: examples of one forward pass.
+
+    Returns
+    -------
+    For each test the accuracy among its own classes, and that among the classes of all tests.
+
+    >>> from halflife.continual import MLP
+    >>> x, y = torch.rand(9, 1, 2, 2), torch.arange(9) % 3
+    >>> oracle_accuracy(MLP((8,)).build((1, 2, 2), 4), [(x[y == 2], y[y == 2])], 4)
+    ([1.0], [1.0])
+    """
+    mode = model.training
+    model.eval()
+    features = [torch.cat([model.features(part) for part in x.split(batch)]) for x, _ in tests]  # type: ignore[operator]
+    model.train(mode)
+    means = ClassMeans(n_classes)
+    for z, (_, y) in zip(features, tests, strict=True):
+        means.add(F.normalize(z, dim=1), y)
+    told, seen = [], []
+    for z, (_, y) in zip(features, tests, strict=True):
+        logits = nearest_mean_logits(z, means.matrix())
+        seen.append(float((logits.argmax(1) == y).double().mean()))
+        told.append(float((masked(logits, y.unique()).argmax(1) == y).double().mean()))
+    return told, seen
