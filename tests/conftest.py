@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch: what tests compute is too small for more
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,12 +23,14 @@ def blocks(file: Path) -> list[str]:
 @pytest.mark.parametrize("file", [file for file in PAGES if blocks(file)], ids=lambda file: file.name)
 def test_python_blocks_run_in_order(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # where a dataclass looks for its module
+    names = vars(module)
     ran = 0
     for block in blocks(file):
-        exec(compile(block, str(file), "exec"), names)
+        exec(compile(block, str(file), "exec", dont_inherit=True), names)
         ran += 1
-    for value in names.values():
+    for value in list(names.values()):
         if hasattr(value, "close") and hasattr(value, "engine"):
             value.close()
     assert ran == len(blocks(file)) > 0
