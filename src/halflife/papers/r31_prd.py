@@ -67,7 +67,7 @@ class Setting:
 
 
 SETTINGS: Mapping[Size, Setting] = {
-    "smoke": Setting("digits", 1, 40, 20, 5, "mlp:64", 2, 32, 10, 2, (0.3, 1.0), 1, 2),
+    "smoke": Setting("digits", 1, 30, 20, 5, "mlp:64", 2, 32, 10, 2, (0.3, 1.0), 1, 2),
     "cpu": Setting("fashion-mnist", 1, 400, 200, 2, "mlp:128,64", 5, 64, 50, 5, (0.3, 1.0, 4.0, 16.0)),
     "gpu": Setting(
         "cifar10", 2, 400, 100, 4, "resnet18:32", 8, 128, 5, 2, (0.1, 1.0, 8.0), 1, joint=False, device="cuda"
