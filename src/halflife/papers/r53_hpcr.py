@@ -82,7 +82,18 @@ PICTURES = Compose([Affine(10.0, (0.8, 1.2), 3.0), Flip(), Brightness(0.4)])
 AMOUNTS: Mapping[Size, Amount] = {
     "smoke": Amount("digits", 40, 20, 2, 30, "mlp:32", "mlp-cosine:32", (0.1,), ALL, Shift(1), 0.1, 1),
     "cpu": Amount(
-        "fashion-mnist", 600, 200, 5, 100, "mlp:128,64", "mlp-cosine:128,64", (0.01, 0.03, 0.1), ALL, Shift(2), 0.1, 5
+        "fashion-mnist",
+        600,
+        200,
+        5,
+        100,
+        "mlp:128,64",
+        "mlp-cosine:128,64",
+        (0.01, 0.03, 0.1, 0.3),
+        ALL,
+        Shift(2),
+        0.1,
+        5,
     ),
     "gpu": Amount("cifar10", 1000, 500, 3, 100, "resnet18:20", "resnet18-cosine:20", (0.1,), DRAWN, PICTURES, 0.01, 5),
 }
@@ -117,7 +128,7 @@ def report(size: Size, seed: int, amount: Amount, data: Dataset, progress: Progr
             f"{amount.per_class} training and {amount.test_per_class} test pictures of a class, one pass, batches of "
             f"10 new and 10 replayed examples, a reservoir of {amount.capacity}, {amount.model}, augmentation "
             f"{amount.augment!r}. {_chosen_how(amount)} Offline training takes {amount.epochs} epochs over all classes "
-            "at once. At test any class seen so far may be named."
+            "at once, with momentum 0.9 and batches of 32. At test any class seen so far may be named."
         ),
         tables=[_table(arms, seeds), _differences(found), *([_rates(arms, amount)] if len(amount.lrs) > 1 else [])],
         claims=_claims(found, size),
@@ -196,7 +207,7 @@ class _Arm:
             PCR_T: PCR(lr=lr, capacity=capacity, temperature=True),
             PCR_D: PCR(lr=lr, capacity=capacity, alpha=alpha, beta=0.5),
             HPCR_ARM: HPCR(lr=lr, capacity=capacity, alpha=alpha, beta=0.5),
-            JOINT: Naive(lr=lr),
+            JOINT: Naive(lr=lr, momentum=0.9),
         }
         return made[self.name]
 
@@ -332,6 +343,11 @@ def _notes(found: Mapping[str, _Arm], amount: Amount, size: Size) -> list[str]:
         f"Distillation: alpha {amount.alpha}, beta 0.5. Sample pairs are off, as in the authors' code.",
         "Augmentations are milder than the paper's (random crops of 20 to 100 %, colour jitter, greyscale).",
     ]
+    if len(amount.lrs) > 1:
+        notes.append(
+            "The calibrated experiment tried learning rates up to 0.1. In a first run here ER did best at 0.1, the edge, "
+            "so 0.3 was added for all arms; offline training without momentum stayed below PCR and was no bound."
+        )
     if size == "gpu":
         notes.append("CIFAR-10 with 1,000 of its 5,000 pictures of a class, and 500 of its 1,000 for testing.")
     return notes
@@ -382,7 +398,7 @@ def _draw_accuracy(axes: Axes, found: Mapping[str, _Arm]) -> None:
     axes.annotate("offline, all classes", (1, bound), (0, 4), textcoords="offset points", fontsize=9)
     axes.set(xlabel="tasks learned", ylabel="accuracy on them")
     axes.set_xticks(x)
-    axes.set_ylim(min(0.4, *ends.values()) - 0.05, 1.02)
+    axes.set_ylim(max(0.0, min(ends.values()) - 0.15), 1.02)
     label_ends(axes, count, ends)
 
 
