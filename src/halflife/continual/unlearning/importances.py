@@ -32,7 +32,7 @@ class Importances:
     ----------
     values: by the name of the parameter, of its shape. fingerprint: of the model's state then (`fingerprint`).
     examples: how many there were. batch_size: of the batches whose gradients were squared, 1 for single examples.
-    label_free: whether measured from the size of the outputs instead of the loss.
+    by_class: whether they were sorted by class. label_free: whether measured from the outputs instead of the loss.
     carried: how often they were taken over for a later state of the model without measuring anew.
     """
 
@@ -40,6 +40,7 @@ class Importances:
     fingerprint: str
     examples: int
     batch_size: int
+    by_class: bool
     label_free: bool
     carried: int = 0
 
@@ -47,7 +48,8 @@ class Importances:
     def how(self) -> str:
         """The way they were measured, in words: only importances that agree in it may be compared."""
         of = "outputs" if self.label_free else "loss"
-        return f"gradients of the {of}, " + (f"batches of {self.batch_size}" if self.batch_size > 1 else "each example")
+        batches = f"batches of {self.batch_size}" + (" sorted by class" if self.by_class else "")
+        return f"gradients of the {of}, " + (batches if self.batch_size > 1 else "each example")
 
     def carried_to(self, model: nn.Module) -> Importances:
         """The same importances, accepted for another state of the model: after an earlier request, say.
@@ -100,8 +102,9 @@ def measure(
     *,
     batch_size: int = 64,
     per_sample: bool = False,
+    by_class: bool = False,
     label_free: bool = False,
-    order: int | None = 0,
+    seed: int = 0,
 ) -> Importances:
     """How much each parameter matters for some examples: squared gradients of the loss, averaged.
 
@@ -113,9 +116,10 @@ def measure(
         depends on it: noise of gradients shrinks with it, what the examples have in common does not.
     per_sample: square the gradient of each example instead (the paper's definition); `batch_size` then only bounds
         memory. No ratio of a part to the whole is above |D| / |D_f|.
+    by_class: sort the examples by class, so that nearly every batch has one class, as the official script for whole
+        classes does; no ratio of a class to the whole is then much above |D| / |D_f| either. Otherwise they are mixed.
     label_free: LFSSD: mean absolute gradients of the squared norm of the outputs.
-    order: a seed that mixes the examples before they are batched; None takes them as they come, which for data sorted
-        by class makes batches of one class each.
+    seed: of the mixing.
 
     Raises
     ------
@@ -132,13 +136,16 @@ def measure(
         raise InvalidInput("There are no examples to measure importance on.", "Give at least one.")
     if batch_size < 1:
         raise InvalidInput(f"The batch size is {batch_size}.", "Use 1 or more.")
-    if order is not None:
-        examples = examples.shuffled(generator(order, "importance"))
+    if by_class:
+        examples = examples.only(examples.labels.argsort(stable=True))
+    else:
+        examples = examples.shuffled(generator(seed, "importance"))
     values = importance(
         model, examples.batches(batch_size), _norm if label_free else F.cross_entropy, per_sample=per_sample,
         reduce="abs" if label_free else "square",
     )  # fmt: skip
-    return Importances(values, fingerprint(model), len(examples), 1 if per_sample else batch_size, label_free)
+    size = 1 if per_sample else batch_size
+    return Importances(values, fingerprint(model), len(examples), size, by_class and size > 1, label_free)
 
 
 def _norm(logits: Tensor, y: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ the factor, which are 1.
 
 Where code and paper differ: the paper defines importance as the diagonal of the Fisher matrix, a mean over *examples*
 of squared gradients; the code squares the gradient of each *batch*. Both are here; one alpha does not fit both. The
-code's script for whole classes goes through the data class by class, so that each batch has one class, while its script
-for random examples mixes them. Here batches are mixed; with `order=None` they come as the examples do.
+code's script for whole classes goes through the data class by class, so that nearly each batch has one class, while its
+script for random examples mixes them. Here batches are mixed unless `by_class` is set.
 """
 
 from __future__ import annotations
@@ -189,7 +189,8 @@ class SSD:
     ----------
     alpha, lam: see `ssd_dampen`; the paper's are 10 and 1. Choose alpha with `search_alpha`: it does not carry over
         between networks, data, sizes of the forget set or ways to measure importance.
-    batch_size, per_sample, label_free: how importance is measured, see `measure`. names: parameters that may change.
+    batch_size, per_sample, by_class, label_free: how importance is measured, see `measure`.
+    names: the parameters that may change; None: all.
     stored: importances for all data, measured after training; the data that stay are then not needed.
 
     >>> from halflife.continual import MLP, load
@@ -205,6 +206,7 @@ class SSD:
     lam: float = 1.0
     batch_size: int = 64
     per_sample: bool = False
+    by_class: bool = False
     label_free: bool = False
     names: tuple[str, ...] | None = None
     stored: Importances | None = None
@@ -221,7 +223,7 @@ class SSD:
         def of(examples: Examples) -> Importances:
             return measure(
                 request.model, examples, batch_size=self.batch_size, per_sample=self.per_sample,
-                label_free=self.label_free, order=request.seed,
+                by_class=self.by_class, label_free=self.label_free, seed=request.seed,
             )  # fmt: skip
 
         gone = of(request.forget)
