@@ -309,6 +309,11 @@ def test_what_cannot_work_is_refused(small):
         Refresh(ER(), mode="both")
     with pytest.raises(InvalidInput, match="needs a Fisher"):
         run(task_free(small), Refresh(ER(), mode="langevin"), batch_size=10)
+    with pytest.raises(InvalidInput, match="needs a Fisher"):
+        run(small, Refresh(ER(), mode="langevin", fisher=0.0), batch_size=10)
+    for scales in ({"damping": -1.0}, {"damping": 0.0, "fisher": 0.0}):
+        with pytest.raises(InvalidInput, match="scales"):
+            run(small, Refresh(ER(), **scales), batch_size=10)
     method, batch = ready(Refresh(Naive(), delta=1e-2))
     method.held = {name: torch.full_like(p, torch.nan) for name, p in snapshot(method.model).items()}
     with pytest.raises(Diverged, match="not finite"):

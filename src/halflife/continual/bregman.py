@@ -264,7 +264,8 @@ class UnifiedObjective:
         """ER: D of the negative entropy between one-hot labels of the buffer and outputs is cross-entropy.
 
         `share` is that of old examples in one mean over new and old, as `ER` takes it; the paper's form adds both with
-        weight 1 and is twice that of equal halves.
+        weight 1 and is twice that of equal halves. `ER` passes both through the network at once, which differs from
+        one after the other under a batch norm.
         """
         return cls([OutputTerm(share, "negentropy", "labels")], new=1 - share)
 

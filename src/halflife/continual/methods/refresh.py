@@ -74,17 +74,18 @@ class Refresh(Wrapper):
 
     def start(self) -> None:
         """No Fisher yet."""
-        if self.mode == "langevin" and not self.context.boundaries:
-            raise InvalidInput(
-                "The mode langevin needs a Fisher, which is estimated when a task ends, and this stream does not tell.",
-                "Use mode='relative', which goes without.",
-            )
         given = (self.damping, self.fisher, self.noise)
         self.scales = tuple(b if a is None else a for a, b in zip(given, DEFAULTS[self.mode], strict=True))
+        if min(self.scales) < 0 or not self.scales[0] + self.scales[1]:
+            raise InvalidInput(f"damping, fisher and noise {self.scales} are no scales.", "Use numbers >= 0.")
+        if self.mode == "langevin" and not (self.context.boundaries and self.scales[1]):
+            raise InvalidInput(
+                "The mode langevin needs a Fisher: fisher > 0, and a stream that tells where a task ends.",
+                "Use mode='relative', which goes without.",
+            )
         self.held: ByName = {}
         self.examples = fork(self, "fisher")
-        seed = fork(self, "refresh").initial_seed()
-        self.draws = torch.Generator(self.context.device).manual_seed(seed)
+        self.draws = torch.Generator(self.context.device).manual_seed(fork(self, "refresh").initial_seed())
 
     def observe(self, batch: Batch) -> dict[str, float]:
         """See `Learner`."""
@@ -109,13 +110,14 @@ class Refresh(Wrapper):
         """Move the parameters up."""
         if not self.delta or (self.mode == "langevin" and not self.held):
             return
+        names = trainable(self.model)
         for _ in range(self.steps):
             with torch.enable_grad(), aside(self):
                 found = self.gradient(batch)
-            moves = [self.move(name, p, g) for (name, p), g in zip(trainable(self.model).items(), found, strict=True)]
-            if not bool(torch.isfinite(torch.stack([move.norm() for move in moves])).all()):
+            moves = [self.move(name, p, g) for (name, p), g in zip(names.items(), found, strict=True)]
+            if not bool(torch.isfinite(torch.stack([move.sum() for move in moves])).all()):
                 raise Diverged("The step of Refresh is not finite.", "Lower delta, or raise damping.")
-            for p, move in zip(trainable(self.model).values(), moves, strict=True):
+            for p, move in zip(names.values(), moves, strict=True):
                 p.add_(move)
 
     def gradient(self, batch: Batch) -> tuple[Tensor, ...]:
@@ -125,7 +127,7 @@ class Refresh(Wrapper):
     def move(self, name: str, p: Tensor, g: Tensor) -> Tensor:
         """What is added to a parameter whose gradient is g."""
         damping, fisher, noise = self.scales
-        P = 1 / (damping + fisher * self._padded(name, p))
+        P = 1 / (damping + fisher * self._padded(name, p)) if self.held else torch.full_like(p, 1 / damping)
         z = torch.randn(p.shape, generator=self.draws, device=p.device, dtype=p.dtype)
         if self.mode == "langevin":
             return self.delta * P * g + noise * (2 * self.delta * P).sqrt() * z
