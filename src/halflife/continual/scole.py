@@ -318,12 +318,15 @@ def time_to(curve: KACurve, accuracy: float) -> int | None:
     return int(curve.tasks[reached[0]]) if len(reached) else None
 
 
-def retention(curve: KACurve, of: int | None = None, start: int = 0) -> Mapping[int, tuple[float, int]]:
+def retention(
+    curve: KACurve, of: int | None = None, start: int = 0, stop: int | None = None
+) -> Mapping[int, tuple[float, int]]:
     """Accuracy of a class by how many tasks ago it was trained on: what is forgotten in between.
 
     Parameters
     ----------
-    of: a class; None: all of them. start: only tests after so many tasks, when the network knows something.
+    of: a class; None: all of them. start, stop: only tests after more than `start` and at most `stop` tasks: later on
+        the network knows more.
 
     Returns
     -------
@@ -334,8 +337,10 @@ def retention(curve: KACurve, of: int | None = None, start: int = 0) -> Mapping[
     latest = np.maximum.accumulate(np.where(curve.shown, np.arange(count)[:, None], -1))
     found: dict[int, list[float]] = {}
     for row, n in enumerate(curve.tasks):
+        if not max(0, start) < n <= (count if stop is None else stop):
+            continue
         for c in range(classes) if of is None else [of]:
-            if n > max(0, start) and latest[n - 1, c] >= 0:
+            if latest[n - 1, c] >= 0:
                 found.setdefault(int(n - 1 - latest[n - 1, c]), []).append(float(accuracies[row, c]))
     return {lag: (float(np.mean(values)), len(values)) for lag, values in sorted(found.items())}
 

@@ -345,8 +345,8 @@ def _notes(found: Mapping[str, _Arm], amount: Amount, size: Size) -> list[str]:
     ]
     if len(amount.lrs) > 1:
         notes.append(
-            "The calibrated experiment tried learning rates up to 0.1. In a first run here ER did best at 0.1, the edge, "
-            "so 0.3 was added for all arms; offline training without momentum stayed below PCR and was no bound."
+            "The calibrated experiment tried learning rates up to 0.1. In a first run here ER did best at 0.1, the "
+            "edge, so 0.3 was added for all arms; offline training without momentum stayed below PCR and was no bound."
         )
     if size == "gpu":
         notes.append("CIFAR-10 with 1,000 of its 5,000 pictures of a class, and 500 of its 1,000 for testing.")
