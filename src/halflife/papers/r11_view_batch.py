@@ -75,7 +75,7 @@ class Setting:
 
 SETTINGS: Mapping[Size, Setting] = {
     "smoke": Setting(
-        "digits", 24, 20, MLP((32,)), ER(capacity=40), 12, 8, (0.1,), seeds=2, flip=False, sweep=(2,),
+        "digits", 18, 20, MLP((32,)), ER(capacity=40), 12, 8, (0.1,), seeds=2, flip=False, sweep=(2,),
         sweep_seeds=2, probes=1,
     ),
     "cpu": Setting(
@@ -88,8 +88,13 @@ SETTINGS: Mapping[Size, Setting] = {
 }  # fmt: skip
 
 
-class _Bench:
-    """The arms of one size, trained on the same stream."""
+class Bench:
+    """The arms of one size, trained on the same stream.
+
+    Parameters
+    ----------
+    setting: what is run. seeds: of the runs. progress: see `Progress`.
+    """
 
     def __init__(self, setting: Setting, seeds: Sequence[int], progress: Progress) -> None:
         self.setting, self.seeds = setting, seeds
@@ -147,7 +152,7 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
 
 def study(setting: Setting, size: Size, seeds: Sequence[int], progress: Progress) -> Report:
     """The report of a setting."""
-    bench = _Bench(setting, seeds, progress)
+    bench = Bench(setting, seeds, progress)
     trained = {arm: bench.train(arm) for arm in ARMS}
     arms = {arm: results for arm, (results, _) in trained.items()}
     logs = {arm: log for arm, (_, log) in trained.items()}
@@ -193,7 +198,7 @@ def _points(found: Interval) -> str:
     return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
 
 
-def _arms(arms: Mapping[str, Results], gains: Mapping[str, Interval], bench: _Bench) -> Table:
+def _arms(arms: Mapping[str, Results], gains: Mapping[str, Interval], bench: Bench) -> Table:
     rows = [
         (
             ARMS[arm], bench.rates[RATE_OF[arm]], _spread(r["accuracy"]), _spread(r["task_accuracy"]),
@@ -309,7 +314,7 @@ def _curve_figure(curves: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Figure
     )
 
 
-def _setup(setting: Setting, bench: _Bench) -> str:
+def _setup(setting: Setting, bench: Bench) -> str:
     chosen = (
         f"chosen from {', '.join(map(str, setting.rates))} on a validation split and a seed of its own, by one "
         "procedure for (a) and for (e); (b) takes that of (a), (c) and (d) that of (e)"
