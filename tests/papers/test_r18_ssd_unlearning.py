@@ -63,7 +63,7 @@ def test_the_gpu_size_runs_on_little():
 
     amount = amount_of("gpu")
     tiny = replace(
-        amount, data="digits", model=CNN((4,), 8, norm=True), per_class=(6, 2), seeds=1, classes=(3,), scattered=6,
+        amount, data="digits", model=CNN((4,), 8, norm=True), per_class=(6, 2), seeds=1, scattered=6,
         batch=16, training=replace(amount.training, epochs=1, batch_size=32, augment=None), alphas=(1, 5),
         lams=(1,), rates={name: rates[:1] for name, rates in amount.rates.items()}, noise=(1e-6,), fisher=2,
         samples=20, device="cpu",

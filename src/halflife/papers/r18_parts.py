@@ -45,10 +45,10 @@ EACH, BY_CLASS, OUTPUTS = "SSD, each example", "SSD, sorted by class", "LFSSD"
 FORGET_ONLY, RANDOM = "control: I_Df alone", "control: random weights"
 MIXED, SORTED, EXAMPLES = "mixed batches", "batches sorted by class", "each example"
 RATES: Mapping[str, tuple[float, ...]] = {
-    "finetune": (0.02, 0.05, 0.1),
-    "amnesiac": (1e-4, 1e-3, 1e-2),
-    "bad teacher": (1e-4, 1e-3, 1e-2),
-    "UNSIR": (1e-4, 1e-3, 1e-2),
+    "finetune": (0.02, 0.05, 0.1, 0.2),
+    "amnesiac": (1e-4, 1e-3, 3e-3, 1e-2),
+    "bad teacher": (1e-4, 1e-3, 3e-3, 1e-2),
+    "UNSIR": (1e-4, 1e-3, 3e-3, 1e-2),
 }
 TARGET = 0.05  # highest accuracy on the training examples to forget, half of what claim A allows
 
@@ -79,7 +79,7 @@ class Amount:
     lams: tuple[float, ...] = (0.1, 0.5, 1)
     drop: float = 0.05
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: RATES)
-    noise: tuple[float, ...] = (1e-7, 1e-6, 1e-5)
+    noise: tuple[float, ...] = (1e-7, 1e-6, 3e-6, 1e-5)
     fisher: int = 200
     samples: int | None = None
     augment: Augment | None = None

@@ -47,8 +47,9 @@ def amount_of(size: Size) -> Amount:
             "finetune": (0.02, 0.1), "amnesiac": (1e-4, 1e-3), "bad teacher": (1e-4, 1e-3, 1e-2), "UNSIR": (1e-4, 1e-3),
         }  # fmt: skip
         return Amount(
-            "cifar10", ResNet18(32), training, batch=512, alphas=(1, 2, 5, 10, 25, 50, 100), drop=0.03, rates=rates,
-            noise=(1e-7, 1e-6), fisher=500, samples=4096, device="cuda" if torch.cuda.is_available() else "cpu",
+            "cifar10", ResNet18(32), training, classes=(1,), batch=512, alphas=(1, 2, 5, 10, 25, 50, 100), drop=0.03,
+            rates=rates, noise=(1e-7, 1e-6), fisher=500, samples=4096,
+            device="cuda" if torch.cuda.is_available() else "cpu",
         )  # fmt: skip
     if size == "smoke":
         return Amount(
@@ -315,11 +316,12 @@ def _draw_alpha(axes: Axes, asked: Sequence[Asked]) -> None:
     first = asked[0]
     left.hist(first.ratios, bins=60, range=(-3, 3), color="#9A9A9A")
     cuts = {first.alpha: ("chosen", PALETTE[0])} | ({10.0: ("paper", PALETTE[1])} if first.alpha != 10 else {})
-    top = left.get_ylim()[1]
+    top = 1.22 * left.get_ylim()[1]
+    left.set_ylim(0, top)
     for place, (alpha, (what, color)) in enumerate(sorted(cuts.items())):
         left.axvline(np.log10(alpha), color=color, linewidth=1.4)
         left.annotate(
-            f"alpha {alpha:g}, {what}", (np.log10(alpha), top * (0.97 - 0.08 * place)), (4, 0),
+            f"alpha {alpha:g}, {what}", (np.log10(alpha), top * (0.99 - 0.07 * place)), (4, 0),
             textcoords="offset points", color=color, va="top", fontsize=9,
         )  # fmt: skip
     left.set_xlim(-3, 3)
@@ -327,10 +329,22 @@ def _draw_alpha(axes: Axes, asked: Sequence[Asked]) -> None:
     left.set_ylabel("weights")
     for (how, points), color in zip(_mean_curves(asked).items(), PALETTE, strict=False):
         right.plot([p[2] for p in points], [p[1] for p in points], color=color, marker="o", markersize=4, label=how)
-        for alpha, retain, forget, _ in points:
-            right.annotate(
-                f"{alpha:g}", (forget, retain), (3, -10), textcoords="offset points", fontsize=7, color=color
-            )
+        for alphas, retain, forget in _together(points):
+            right.annotate(alphas, (forget, retain), (3, -10), textcoords="offset points", fontsize=7, color=color)
+    right.set_xlim(-0.05, 1.12)
     right.set_xlabel("Acc(D_f)")
     right.set_ylabel("Acc(D_r)")
     right.legend(loc="lower right", title="importance from")
+
+
+def _together(points: Sequence[tuple[float, float, float, float]]) -> list[tuple[str, float, float]]:
+    """Neighbours on a curve that cannot be told apart share a label."""
+    groups: list[list[tuple[float, float, float, float]]] = []
+    for point in points:
+        if groups and max(abs(point[i] - groups[-1][0][i]) for i in (1, 2)) < 0.01:
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    return [
+        (f"{of[0][0]:g}" + (f"–{of[-1][0]:g}" if len(of) > 1 else ""), of[0][1], of[0][2]) for of in groups
+    ]  # fmt: skip
