@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halflife.continual import class_incremental, load, run
+from halflife.continual import class_incremental, dataset, load, run
 from halflife.continual.methods.napa_vq import NAPAVQ
 from halflife.continual.neural_gas import CodebookClassifier, Edge, NeuralGasGraph, neighborhood_loss, write_edges
 from halflife.continual.prototypes import PrototypeMemory
@@ -367,6 +367,11 @@ def test_a_run_that_was_interrupted_goes_on_bit_for_bit(tmp_path):
 def test_what_it_cannot_do_is_told():
     with pytest.raises(InvalidInput, match="no pseudo-features"):
         run(SCENARIO, NAPAVQ(pseudo="some"), [0], **SMALL)
+    x, y = torch.rand(8, 1, 4, 6), torch.arange(8) % 2
+    wide = class_incremental(dataset("wide", x, y, x, y), per_task=1)
+    with pytest.raises(InvalidInput, match="cannot be turned"):
+        run(wide, NAPAVQ(), [0], **SMALL)
+    run(wide, NAPAVQ(rotations=False, code_lr=0.5), [0], **SMALL)
 
 
 def test_old_classes_are_kept_better_than_by_fine_tuning():

@@ -78,7 +78,7 @@ class Setting:
 
 
 SETTINGS: Mapping[Size, Setting] = {
-    "smoke": Setting("digits", 30, 20, 4, 3, "mlp:32", 2, 16, 5, 2, 20, (0.5, 5.0)),
+    "smoke": Setting("digits", 20, 10, 4, 3, "mlp:32", 2, 16, 5, 2, 10, (0.5, 5.0)),
     "cpu": Setting("fashion-mnist", 250, 200, 4, 2, "cnn", 4, 16, 5, 4, 100, pool=2),
     "gpu": Setting(
         "fashion-mnist", 250, 100, 20, 4, "resnet18:32", 6, 64, 15, 3, 100, worlds=True, device="cuda"
@@ -315,10 +315,10 @@ def _draw_check(axes: Axes, found: Check) -> None:
     edges = found.edges.copy()
     np.fill_diagonal(edges, np.nan)
     both = ((edges, "edge"), (found.confusion, "confusion"))
-    for one, (values, label) in zip(figure.subplots(1, 2), both, strict=True):  # type: ignore[union-attr]
+    for one, (values, label) in zip(figure.subplots(1, 2), both, strict=True):
         top = float(np.nanmax(values)) or 1.0
         image = one.imshow(values, cmap="Blues", vmin=0, vmax=top)
-        figure.colorbar(image, ax=one, label=label, shrink=0.8).outline.set_visible(False)  # type: ignore[operator]
+        figure.colorbar(image, ax=one, label=label, shrink=0.8).outline.set_visible(False)
         one.grid(visible=False)
         one.set(xlabel="row", ylabel="row")
 
@@ -335,18 +335,18 @@ def _draw_features(axes: Axes, state: State, data: Dataset, names: Sequence[str]
     centres = (P - centre) @ axis[:2].T
     for number, row in enumerate(plain):
         mine = rows.numpy()[shown] == row
-        axes.scatter(*flat[mine].T, s=9, alpha=0.45, color=PALETTE[number], linewidths=0)
+        axes.scatter(flat[mine, 0], flat[mine, 1], s=9, alpha=0.45, color=PALETTE[number], linewidths=0)
     edges = state.edges.cpu().numpy()
     for i, a in enumerate(plain):
         for b in plain[i + 1 :]:
             if edges[a, b] > 0:
                 axes.plot(*zip(centres[a], centres[b], strict=True), color=INK, linewidth=0.4 + 2.2 * edges[a, b])
-    drawn = mixtures(state, 160, seed=0).double().numpy()
-    axes.scatter(*((drawn - centre) @ axis[:2].T).T, marker="x", s=14, color="#9A9A9A", linewidths=0.8, zorder=3,
+    drawn = (mixtures(state, 160, seed=0).double().numpy() - centre) @ axis[:2].T
+    axes.scatter(drawn[:, 0], drawn[:, 1], marker="x", s=14, color="#9A9A9A", linewidths=0.8, zorder=3,
                  label="pseudo-feature")  # fmt: skip
     for number, row in enumerate(plain):
-        axes.scatter(*centres[row], s=90, color=PALETTE[number], edgecolors="white", linewidths=1.5, zorder=4,
-                     label=names[state.classes[number]])  # fmt: skip
+        axes.scatter(centres[row, 0], centres[row, 1], s=90, color=PALETTE[number], edgecolors="white", linewidths=1.5,
+                     zorder=4, label=names[state.classes[number]])  # fmt: skip
     axes.set(xlabel="first component", ylabel="second component")
     axes.grid(visible=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -55,7 +55,8 @@ def worlds(data: Dataset) -> Dataset:
 
 def _sheared(x: Tensor) -> Tensor:
     theta = torch.tensor([[1.0, 0.6, 0.0], [0.0, 1.0, 0.0]], device=x.device).expand(len(x), 2, 3)
-    return F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), align_corners=False)
+    found: Tensor = F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), align_corners=False)
+    return found
 
 
 def _shuffled(x: Tensor) -> Tensor:
@@ -63,8 +64,8 @@ def _shuffled(x: Tensor) -> Tensor:
     height, width = x.shape[2] // 4, x.shape[3] // 4
     blocks = x.unfold(2, height, height).unfold(3, width, width).flatten(2, 3)  # [B, C, 16, height, width]
     order = torch.randperm(16, generator=torch.Generator().manual_seed(38))
-    rows = blocks[:, :, order.to(x.device)].unflatten(2, (4, 4))
-    return rows.permute(0, 1, 2, 4, 3, 5).reshape(x.shape)
+    moved: Tensor = blocks[:, :, order.to(x.device)].reshape(*blocks.shape[:2], 4, 4, height, width)
+    return moved.permute(0, 1, 2, 4, 3, 5).reshape(x.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +153,8 @@ def check(state: State, test: Examples) -> Check:
     size = len(state.edges)
     guess = probe(z, rows, size)(z_test)
     counts = torch.bincount(rows_test * size + guess, minlength=size * size).view(size, size).double()
-    confusion = counts / counts.sum(1, keepdim=True)
-    confusion = ((confusion + confusion.T) / 2).numpy()
+    shares = counts / counts.sum(1, keepdim=True)
+    confusion: np.ndarray = ((shares + shares.T) / 2).numpy()
     edges = state.edges.double().cpu().numpy()
     upper = np.triu_indices(size, 1)
     varied = size > 1 and min(np.ptp(edges[upper]), np.ptp(confusion[upper])) > 0

@@ -39,8 +39,8 @@ class NAPAVQ(Method):
     lr_every, code_every: epochs after which `lr` and `code_lr` fall to a tenth. k, eps: see `NeuralGasGraph`.
 
     >>> from halflife.continual import class_incremental, load, run
-    >>> method = NAPAVQ(code_lr=0.5, k=5, lr=0.003)
-    >>> run(class_incremental(load("digits").take(60), first=4), method, epochs=3)["accuracy"][0] > 0.3
+    >>> method = NAPAVQ(code_lr=2.0, k=5, lr=0.003)
+    >>> run(class_incremental(load("digits").take(60), first=4), method, epochs=3)["accuracy"][0] > 0.5
     True
     """
 
@@ -104,7 +104,6 @@ class NAPAVQ(Method):
         return self.step(loss)
 
     def _losses(self, z: Tensor, rows: Tensor, weight: float = 1.0) -> Tensor:
-        """`weight CE + L_NA` of features, with one step of the graph."""
         logits = self.codes.logits(z)
         edges = self.graph.update(-logits.detach())
         loss = weight * F.cross_entropy(logits / self.temperature, rows)
@@ -134,7 +133,8 @@ class NAPAVQ(Method):
         self.net.train()
 
     def _turned(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures in all turns, and the rows of their code vectors."""
+        if self.rotations and (x.ndim != 4 or x.shape[2] != x.shape[3]):
+            raise InvalidInput(f"Inputs of shape {tuple(x.shape[1:])} cannot be turned.", "Use rotations=False.")
         first, turns = self.first_row[y], range(self.turns)
         return torch.cat([x.rot90(q, (2, 3)) if q else x for q in turns]), torch.cat([first + q for q in turns])
 
