@@ -324,6 +324,7 @@ def kept(cls):
 def test_fine_tuning_at_the_end_leaves_the_training_before_it_alone():
     bare = run(DIGITS, Naive(lr=0.1), **QUICK)
     tuned = run(DIGITS, FPF(Naive(lr=0.1), capacity=40, steps=60), **QUICK)
+    assert tuned.runs[0].buffer["examples"] == 40
     assert np.array_equal(tuned.runs[0].seen[:-1], bare.runs[0].seen[:-1])
     assert tuned["accuracy"][0] > bare["accuracy"][0] + 0.2
 

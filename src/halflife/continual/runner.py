@@ -249,7 +249,7 @@ class _Training:
 
     def _result(self) -> Run:
         inner = getattr(self.learner, "inner", self.learner)
-        buffer = getattr(inner, "buffer", None)
+        buffer = getattr(self.learner, "buffer", getattr(inner, "buffer", None))  # a wrapper may have its own
         held = {} if buffer is None else {"examples": len(buffer), "bytes": buffer.nbytes}
         scores = self.evaluator.scores
         return Run(

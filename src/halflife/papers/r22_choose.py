@@ -20,11 +20,17 @@ from halflife.papers.r22_parts import AMOUNTS, Amount, Setting, k_fpf, one_run, 
 
 T = TypeVar("T")
 SEED = 9_999
-RATES = (0.02, 0.05, 0.1)  # of hosts and controls
+RATES = (0.02, 0.05, 0.1, 0.2)  # of hosts and controls
 FINE = (0.03, 0.1, 0.3, 1.0)  # of FPF
-DARK = ((0.1, 0.1, 0.5), (0.1, 0.1, 1.0), (0.1, 0.3, 1.0), (0.05, 0.1, 1.0))  # of DER++: lr, alpha, beta
-TWO = ((0.02, 0.1), (0.02, 0.3), (0.05, 0.1))  # of k-FPF: lr of SGD and of the fine-tuning
-KD = (0.03, 0.1, 0.3)
+DARK = (
+    (0.1, 0.1, 0.5),
+    (0.1, 0.1, 1.0),
+    (0.1, 0.3, 1.0),
+    (0.05, 0.1, 1.0),
+    (0.2, 0.3, 1.0),
+)  # of DER++: lr, alpha, beta
+TWO = ((0.02, 0.1), (0.02, 0.3), (0.05, 0.1), (0.05, 0.3), (0.1, 0.1))  # of k-FPF: lr of SGD and of FPF
+KD = (0.1, 0.3)
 
 
 def choose(amount: Amount, say: Callable[[str], None] = print) -> Setting:

@@ -182,7 +182,9 @@ def _notes(amount: Amount, done: Sequence[Outcome]) -> list[str]:
         f"{arm}: {against(arm, 'ER')} with {_mean(done, arm, lambda one: one.extra + one.replay):,.0f} passes"
         for arm in ks
     )
-    lowest = {arm: np.mean([np.mean([a for _, a in one.curves[arm]]) for one in done]) for arm in done[0].curves}
+    parameters = [[row for row in one.dynamics["class"] if row.trainable] for one in done]
+    ahead = [float(np.mean([_lead(table, what, "head") for table in parameters])) for what in ("sensitivity", "ratio")]
+    along = {arm: np.mean([np.mean([a for _, a in one.curves[arm]]) for one in done]) for arm in done[0].curves}
     return [
         f"D (reported, not claimed): accuracy against ER, which replays {_mean(done, 'ER', replayed):,.0f} examples. "
         f"{both}. The shorter the tasks, the cheaper is replay at every step.",
@@ -193,12 +195,14 @@ def _notes(amount: Amount, done: Sequence[Outcome]) -> list[str]:
         f"Part of the gain on ER corrects the bias of the head, as balanced batches do: the head alone gives "
         f"{against('ER + head', 'ER')}, the norm layers alone {against('ER + norm', 'ER')}.",
         "Accuracy on the tasks seen so far, mean over tests all along the run: "
-        + ", ".join(f"{arm} {value:.3f}" for arm, value in lowest.items())
+        + ", ".join(f"{arm} {value:.3f}" for arm, value in along.items())
         + ". Between two fine-tunings k-FPF forgets as SGD does.",
+        f"A counts running statistics as a group, as the paper does. Among parameters alone the head leads the next group "
+        f"by {ahead[0]:+.3f} in S and by {ahead[1]:+.2f} in X / W.",
         "The normalisation of the paper's measure was not verified. Here a change is divided by the mean size of a "
         "number of the group; X / W does not depend on it. The columns without it are in the table.",
         "Settings of the cpu size were chosen on a fifth of the training pictures held out, on a seed that is not "
-        "reported, by the same grid of learning rates for hosts, FPF and controls. The other sizes use one learning "
+        "reported, by grids of learning rates for hosts, FPF and controls alike (`halflife.papers.r22_choose`). The other sizes use one learning "
         "rate for all: they are not tuned.",
         "All fine-tunings of a host start from copies of one trained network. An arm's seconds include its host's.",
         "What k-FPF-SGD + KD has under replay are the passes that give the logits to be stored.",
