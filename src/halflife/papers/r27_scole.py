@@ -70,9 +70,9 @@ class Amount:
 
 ALL = (SGD, SLOW, PLAIN, PLAIN_SLOW, MOMENTUM, MOMENTUM_FAIR, ADAM, ER_ARM, RARE, RARE_REPLAY, IID)
 AMOUNTS: Mapping[Size, Amount] = {
-    "smoke": Amount("digits", 20, 10, 30, 3, 2, "mlp:32", 16, ALL, 0.5),
+    "smoke": Amount("digits", 20, 10, 24, 3, 2, "mlp:32", 16, ALL, 0.5),
     "cpu": Amount("digits", None, None, 400, 1, 5, "mlp:100,50", 32, ALL, 0.5),
-    "gpu": Amount("cifar10", 1000, 200, 1000, 10, 2, "cnn:32,64,128,256", 64, (SGD, PLAIN, ER_ARM, IID), 0.15),
+    "gpu": Amount("cifar10", 500, 200, 1000, 10, 2, "cnn:32,64,128,256", 64, (SGD, PLAIN, ER_ARM, IID), 0.15),
 }
 
 
@@ -272,8 +272,8 @@ def _notes(found: Mapping[str, _Arm], amount: Amount, size: Size) -> list[str]:
         ]
     if size == "gpu":
         notes.append(
-            "1,000 of 5,000 pictures of a class and a plain convolutional network: a ResNet-20 would take longer than "
-            "a run here may; batch normalisation, which sees two classes at a time, is left out with it."
+            "500 of 5,000 pictures of a class and a plain convolutional network: a ResNet-20 on more would take longer "
+            "than a run here may; batch normalisation, which sees two classes at a time, is left out with it."
         )
     return notes
 
