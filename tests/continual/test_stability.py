@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from halflife.continual import ER, Naive, class_incremental, run
+from halflife.continual import ER, Naive, class_incremental, rotated, run
 from halflife.continual.evaluator import Point
 from halflife.continual.gradient_split import GradientSplit
 from halflife.continual.methods.weighted_er import WeightedER
@@ -277,3 +277,10 @@ def test_the_gap_is_there_and_tests_at_ends_hide_it(digits):
     first = curves.gaps()[0]
     assert first.size > 0.2
     assert first.recovered > 0.2
+
+
+def test_a_subset_that_was_made_once_gives_what_the_test_gives(digits):
+    tasks = rotated(digits.take(20, 10), angles=(0.0, 40.0))
+    found = run(tasks, WeightedER(capacity=40), batch_size=16, evaluate_every=1, subset=None).runs[0]
+    last = [point.accuracy for point in found.curve if point.update == found.updates]
+    assert last == found.seen[-1].tolist()

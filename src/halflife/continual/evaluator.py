@@ -66,7 +66,7 @@ class Evaluator:
         self.scores = Scores()
         self.tests = [test.to(device) for test in stream.tests]
         rng = generator(seed, "subset")
-        self._small = [_subset(test, subset, rng) for test in self.tests] if every else []
+        self._small = _made([_subset(test, subset, rng) for test in self.tests]) if every else []
         self._classes = [torch.tensor(classes, device=device) for classes in stream.test_classes]
 
     def after_task(self, learner: Learner, index: int) -> None:
@@ -139,3 +139,11 @@ def _subset(test: Examples, count: int | None, rng: torch.Generator) -> Examples
     if count is None or len(test) <= count:
         return test
     return test.shuffled(rng, count)
+
+
+def _made(tests: Sequence[Examples]) -> list[Examples]:
+    """The same tests with their transforms done once, over one tensor."""
+    pairs = [test.all() for test in tests]
+    x, y = torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+    places = torch.arange(len(y), device=y.device).split([len(test) for test in tests])
+    return [Examples(x, y, place) for place in places]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +53,9 @@ class Setting:
     seeds: int
     angles: Sequence[float]
     angle_seeds: int = 2
+    angle_per_class: int = 500
+    angle_model: str = "mlp:100,100"
+    angle_epochs: int = 5
     lr: float = 0.01
     device: str = "cpu"
     bounds: tuple[float, float, float] = (0.15, 0.15, 0.10)
@@ -60,7 +63,7 @@ class Setting:
 
 
 SETTINGS: Mapping[Size, Setting] = {
-    "smoke": Setting("digits", 60, 20, "mlp:64", 3, 32, 100, 2, (10, 50, 90), 1, 0.1),
+    "smoke": Setting("digits", 60, 20, "mlp:64", 3, 32, 100, 2, (10, 50, 90), 1, 40, "mlp:32", 3, 0.1),
     "cpu": Setting("fashion-mnist", 1000, 100, "mlp:400,400", 4, 128, 1000, 5, (10, 30, 50, 70, 90)),
     "gpu": Setting(
         data="cifar10",
@@ -156,10 +159,11 @@ def _train(
 
 def _turned(setting: Setting, angle: float, seeds: Sequence[int]) -> list[float]:
     """The mean gap of each seed, over both switches and all old tasks, where each task is turned by `angle` more."""
-    data = load(setting.data).take(max(1, setting.per_class // 5), max(1, setting.test_per_class // 5))
+    data = load(setting.data).take(setting.angle_per_class, max(1, setting.test_per_class // 4))
     scenario = rotated(data, angles=(0.0, angle, 2.0 * angle))
     method = WeightedER(capacity=setting.memory, weight=0.3, lr=setting.lr, momentum=0.9)
-    results = _train(scenario, method, setting, seeds)
+    amount = replace(setting, model=setting.angle_model, epochs=setting.angle_epochs)
+    results = _train(scenario, method, amount, seeds)
     return [_mean_gap(Curves.of(one.curve).gaps(WINDOW)) for one in results.runs]
 
 
@@ -236,8 +240,8 @@ def _claims(
 
 def _setup(setting: Setting, scenario: Scenario) -> str:
     turning = (
-        f" Turned pictures: 3 tasks at 0, a and 2a degrees, a fifth of the examples, replay with w = 0.3, "
-        f"{setting.angle_seeds} seed(s)."
+        f" Turned pictures: 3 tasks at 0, a and 2a degrees, {setting.angle_per_class} training examples a class, "
+        f"{setting.angle_model}, {setting.angle_epochs} epochs, replay with w = 0.3, {setting.angle_seeds} seed(s)."
         if setting.angles
         else ""
     )
@@ -293,7 +297,7 @@ def _figures(
             "why",
             "Left: norms of the two parts of the gradient around the first switch: what keeps the old begins near "
             "zero, and grows only once the old has been lost."
-            + (" Right: the gap grows with the angle between tasks." if turned else ""),
+            + (" Right: the mean gap against the angle between tasks (points: seeds)." if turned else ""),
             lambda axes: _draw_why(axes, trace, ends, turned),
             "Gradient norms around a switch of tasks" + (", and gap against angle" if turned else ""),
             (8.0, 3.6) if turned else (7.0, 4.0),

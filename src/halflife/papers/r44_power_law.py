@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import zeta
 
 from halflife.continual import EWC, L2, SI, Naive, load, permuted
 from halflife.continual import run as train
@@ -356,9 +357,8 @@ def _draw_need(axes: Axes, practice: Sequence[int], fit: PowerLawFit) -> None:
     values, shares = survival(intervals(practice))
     right.loglog(values, shares, "o", color=PALETTE[0], markersize=3, label="recurrence intervals")
     x = np.arange(1, values.max() + 1, dtype=float)
-    weights = {"power law": x**-fit.exponent, "exponential": np.exp(-fit.rate * (x - 1))}
-    for number, (name, weight) in enumerate(weights.items(), 1):
-        tail = weight[::-1].cumsum()[::-1] / weight.sum()
+    tails = {"power law": zeta(fit.exponent, x) / zeta(fit.exponent, 1), "exponential": np.exp(-fit.rate * (x - 1))}
+    for number, (name, tail) in enumerate(tails.items(), 1):
         right.loglog(x, tail, color=PALETTE[number], linewidth=1.4, label=f"{name}, fitted")
     right.set(xlabel="episodes between two practices", ylabel="share at least so long", ylim=(shares.min() / 2, 1.5))
     right.legend(loc="lower left", fontsize=9)
