@@ -197,13 +197,13 @@ def _notes(amount: Amount, done: Sequence[Outcome]) -> list[str]:
         "Accuracy on the tasks seen so far, mean over tests all along the run: "
         + ", ".join(f"{arm} {value:.3f}" for arm, value in along.items())
         + ". Between two fine-tunings k-FPF forgets as SGD does.",
-        f"A counts running statistics as a group, as the paper does. Among parameters alone the head leads the next group "
-        f"by {ahead[0]:+.3f} in S and by {ahead[1]:+.2f} in X / W.",
+        "A counts running statistics as a group, as the paper does. Among parameters alone the head leads the next "
+        f"group by {ahead[0]:+.3f} in S and by {ahead[1]:+.2f} in X / W.",
         "The normalisation of the paper's measure was not verified. Here a change is divided by the mean size of a "
         "number of the group; X / W does not depend on it. The columns without it are in the table.",
         "Settings of the cpu size were chosen on a fifth of the training pictures held out, on a seed that is not "
-        "reported, by grids of learning rates for hosts, FPF and controls alike (`halflife.papers.r22_choose`). The other sizes use one learning "
-        "rate for all: they are not tuned.",
+        "reported, by grids of learning rates for hosts, FPF and controls alike (`halflife.papers.r22_choose`). The "
+        "other sizes use one learning rate for all: they are not tuned.",
         "All fine-tunings of a host start from copies of one trained network. An arm's seconds include its host's.",
         "What k-FPF-SGD + KD has under replay are the passes that give the logits to be stored.",
         "GDumb's passes are those of fitting its buffer, without those over the stream, of which it learns nothing.",

@@ -293,8 +293,12 @@ def fine_tune(amount: Amount, scenario: Scenario, name: str, host: Method, found
         accuracy = tested(scenario, model, found.seed, amount.device)
         return Arm(accuracy, base.stream, base.replay, fit.passes, fit.trained / total, seconds, float(fit.flops))
 
+    done: list[list[str]] = []
     for what in ARMS[name]:
-        found.arms[f"{name} + {what}"] = fitted(members(host.model, what), amount.steps)
+        groups = members(host.model, what)
+        if groups not in done:  # a network without hidden linear layers has nothing but convolutions there
+            found.arms[f"{name} + {what}"] = fitted(groups, amount.steps)
+        done.append(groups)
     chosen = members(host.model, "norm + head")
     if name != "DER++":
         whole = {0: base.accuracy, amount.steps: found.arms[f"{name} + norm + head"].accuracy}
