@@ -319,18 +319,22 @@ def _draw_alpha(axes: Axes, asked: Sequence[Asked]) -> None:
     top = 1.22 * left.get_ylim()[1]
     left.set_ylim(0, top)
     for place, (alpha, (what, color)) in enumerate(sorted(cuts.items())):
+        before = place < len(cuts) - 1
         left.axvline(np.log10(alpha), color=color, linewidth=1.4)
         left.annotate(
-            f"alpha {alpha:g}, {what}", (np.log10(alpha), top * (0.99 - 0.07 * place)), (4, 0),
-            textcoords="offset points", color=color, va="top", fontsize=9,
+            f"alpha {alpha:g}, {what}", (np.log10(alpha), 0.99 * top), (-4 if before else 4, 0),
+            textcoords="offset points", color=color, va="top", ha="right" if before else "left", fontsize=9,
         )  # fmt: skip
     left.set_xlim(-3, 3)
     left.set_xlabel("log10 of I_Df / I_D")
     left.set_ylabel("weights")
-    for (how, points), color in zip(_mean_curves(asked).items(), PALETTE, strict=False):
+    sides = (((4, -9), "left"), ((4, 4), "left"), ((-4, 4), "right"))  # labels of each curve
+    for (how, points), color, (offset, side) in zip(_mean_curves(asked).items(), PALETTE, sides, strict=False):
         right.plot([p[2] for p in points], [p[1] for p in points], color=color, marker="o", markersize=4, label=how)
         for alphas, retain, forget in _together(points):
-            right.annotate(alphas, (forget, retain), (3, -10), textcoords="offset points", fontsize=7, color=color)
+            right.annotate(
+                alphas, (forget, retain), offset, textcoords="offset points", fontsize=7, color=color, ha=side
+            )
     right.set_xlim(-0.05, 1.12)
     right.set_xlabel("Acc(D_f)")
     right.set_ylabel("Acc(D_r)")
