@@ -18,6 +18,7 @@ from halflife.continual.method import Context  # noqa: E402
 from halflife.continual.methods.refresh import Refresh  # noqa: E402
 from halflife.errors import InvalidInput  # noqa: E402
 from halflife.papers import r28_parts  # noqa: E402
+from halflife.papers.r28_figures import BASE, NOISE, REFRESH  # noqa: E402
 from halflife.papers.r28_parts import (  # noqa: E402
     HOSTS,
     Noise,
@@ -26,7 +27,7 @@ from halflife.papers.r28_parts import (  # noqa: E402
     equivalence,
     sharpness,
 )
-from halflife.papers.r28_refresh_learning import AMOUNTS, BASE, REFRESH, run  # noqa: E402
+from halflife.papers.r28_refresh_learning import AMOUNTS, run  # noqa: E402
 
 
 def ready(method):
@@ -112,8 +113,8 @@ def test_the_smoke_size_runs_and_says_everything() -> None:
     assert report.claims[0].holds
     assert sum(name.startswith("DER++") for name in names) == 5
     assert next(claim for claim in report.claims if "forward passes" in claim.name).holds
-    assert [row[0] for row in report.tables[1].rows] == list(AMOUNTS["smoke"].arms)
-    assert {BASE, REFRESH} <= set(AMOUNTS["gpu"].arms)
+    assert [row[0] for row in report.tables[1].rows] == list(AMOUNTS["smoke"].hosts["DER++"])
+    assert all({BASE, REFRESH, NOISE} <= set(arms) for one in AMOUNTS.values() for arms in one.hosts.values())
     assert {figure.name for figure in report.figures} == {"differences", "sharpness", "delta"}
     for figure in report.figures:
         assert figure.svg().startswith("<?xml")

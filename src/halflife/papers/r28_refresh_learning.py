@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ from halflife.continual import ER, MLP, Dataset, DERpp, class_incremental, load
 from halflife.continual import run as train
 from halflife.continual.method import Learner
 from halflife.continual.methods.refresh import Refresh
-from halflife.continual.metrics import Interval, interval, paired
+from halflife.continual.metrics import Interval, interval
 from halflife.continual.networks import Model
-from halflife.continual.results import Results
 from halflife.continual.scenario import Scenario
 from halflife.continual.tuning import changed, tune
+from halflife.papers.r28_figures import ARMS, BASE, LEAK, LEVEL, NOISE, PLAIN, REFRESH, SAM, Found, figures
 from halflife.papers.r28_parts import (
     Ledger,
     Noise,
@@ -36,23 +36,14 @@ from halflife.papers.r28_parts import (
     sharpness,
 )
 from halflife.papers.registry import paper
-from halflife.papers.report import Claim, Figure, Report
+from halflife.papers.report import Claim, Report
 from halflife.papers.run import Progress, Size
-from halflife.papers.style import INK, PALETTE
 from halflife.papers.table import Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 DECAY = 1e-4
 DELTAS = (1e-5, 1e-4, 1e-3, 3e-3)
 RADII = (1e-3, 1e-2)  # of the sharpness-aware step
 RATES = (0.03, 0.1)
-LEVEL = 0.9
-PLAIN, BASE, REFRESH, NOISE, SAM, LEAK = (
-    "host", "host + decay", "refresh", "noise", "sharpness-aware", "refresh, unprotected",
-)  # fmt: skip
-ARMS = (PLAIN, BASE, REFRESH, NOISE, SAM, LEAK)
 PAPER = {"DER++": "+1.7 points on S-CIFAR-10 with a buffer of 500 (recalled)", "ER": "improved (no figure known)"}
 
 
@@ -62,14 +53,14 @@ class Amount:
 
     Parameters
     ----------
-    data: made when asked for. seeds: reported. chosen_on: seeds on which settings are chosen; 0: lr and delta are the
-        paper's. samples: examples for the Fisher. examples: for the sharpness.
+    data: made when asked for. hosts: the arms of each, `BASE` among them. seeds: reported.
+    chosen_on: seeds on which settings are chosen; 0: lr and delta are the paper's. samples: examples for the Fisher.
+    examples: for the sharpness.
     """
 
     data: Callable[[], Dataset]
     model: Model
-    hosts: Sequence[str]
-    arms: Sequence[str]
+    hosts: Mapping[str, Sequence[str]]
     capacity: int
     epochs: int
     seeds: int
@@ -82,43 +73,18 @@ class Amount:
 
 AMOUNTS: Mapping[Size, Amount] = {
     "smoke": Amount(
-        lambda: load("digits").take(30, 15), MLP((24,), norm=True), ("DER++",), (BASE, REFRESH, NOISE), 50, 1, 2, 1,
+        lambda: load("digits").take(30, 15), MLP((24,), norm=True), {"DER++": (BASE, REFRESH, NOISE)}, 50, 1, 2, 1,
         batch_size=16, samples=50, examples=100,
     ),
     "cpu": Amount(
-        lambda: halved(load("fashion-mnist").take(600, 200)), MLP((100, 100), norm=True), ("DER++", "ER"), ARMS, 200, 2,
-        8, 3,
+        lambda: halved(load("fashion-mnist").take(500, 200)), MLP((100, 100), norm=True),
+        {"DER++": ARMS, "ER": ARMS[:-1]}, 200, 2, 8, 3,
     ),
     "gpu": Amount(
-        lambda: load("cifar10").take(500), "resnet18", ("DER++",), (BASE, REFRESH, NOISE, SAM), 500, 3, 3, 0,
+        lambda: load("cifar10").take(500), "resnet18", {"DER++": (BASE, REFRESH, NOISE, SAM)}, 500, 3, 3, 0,
         device="cuda",
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was measured of one host.
-
-    Parameters
-    ----------
-    runs: arm -> its results. sharp: arm -> sharpness by seed. chosen: the settings. scores: delta -> accuracy on the
-        held-out part, the mean of the seeds of the choice; None is the host with weight decay.
-    """
-
-    host: str
-    runs: Mapping[str, Results]
-    sharp: Mapping[str, Sequence[float]]
-    chosen: Mapping[str, float]
-    scores: Mapping[float | None, float]
-
-    def gain(self, arm: str, over: str = BASE) -> Interval:
-        """The mean difference of the accuracies of the same seeds, with its interval."""
-        return paired(self.runs[arm]["accuracy"], self.runs[over]["accuracy"], LEVEL)
-
-    def flatter(self, arm: str) -> Interval:
-        """The same of the sharpness, over the host with weight decay."""
-        return paired(self.sharp[arm], self.sharp[BASE], LEVEL)
 
 
 def run(size: Size, seed: int, progress: Progress) -> Report:
@@ -127,7 +93,7 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
     data = amount.data()
     seeds = tuple(range(seed, seed + amount.seeds))
     apart = equivalence(load("digits").take(12 if size == "smoke" else 40, 10), seed)
-    work = [(host, arm) for host in amount.hosts for arm in ("settings", *amount.arms)]
+    work = [(host, arm) for host, arms in amount.hosts.items() for arm in ("settings", *arms)]
 
     def tell(host: str, arm: str) -> None:
         progress(f"{host}: {arm}", work.index((host, arm)) / len(work))
@@ -143,7 +109,7 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             "relearn) improves any of them: DER++ on class-incremental CIFAR-10 by about 1.7 points."
         ),
         setup=_setup(amount, data),
-        tables=[_presets(apart), *(_arms(one, amount.arms) for one in found)],
+        tables=[_presets(apart), *(_arms(one) for one in found)],
         claims=[
             Claim(
                 "largest relative difference between the loss of a preset and of its method",
@@ -151,7 +117,7 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             ),
             *(claim for one in found for claim in _claims(one)),
         ],
-        figures=_figures(found, amount.arms),
+        figures=figures(found),
         notes=_notes(amount, found),
     )  # fmt: skip
 
@@ -177,7 +143,7 @@ def _host(
     rows = torch.linspace(0, len(data.train) - 1, amount.examples).long()
     x, y = (part.to(amount.device) for part in data.train.only(rows).all())
     runs, sharp = {}, {}
-    for arm in amount.arms:
+    for arm in amount.hosts[host]:
         tell(host, arm)
         shelf = Ledger()
         runs[arm] = train(scenario, Shelved(arms[arm], shelf), seeds, **_given(amount))
@@ -227,9 +193,10 @@ def _setup(amount: Amount, data: Dataset) -> str:
     return (
         f"{data.name}, {len(data.train)} pictures of {' x '.join(map(str, data.shape))}, two new classes with each "
         f"task; {amount.model}, SGD, batches of {amount.batch_size}, {amount.epochs} epochs a task, a buffer of "
-        f"{amount.capacity}; alpha 0.1 and beta 0.5 of DER++. All arms but `{PLAIN}` have the weight decay {DECAY:g} "
-        f"of the released code, so that refresh is compared with `{BASE}`. {chosen} Accuracy is class-incremental, at "
-        "the end, the mean of all tasks. Presets are compared while each method learns the digits, in double precision."
+        f"{amount.capacity}; alpha 0.1 and beta 0.5 of DER++. Refresh has the weight decay {DECAY:g} of the released "
+        f"code, and so have all other arms (but `{PLAIN}`, where it is run): it is compared with `{BASE}`. {chosen} "
+        "Accuracy is class-incremental, at the end, the mean of all tasks. Presets are compared while each method "
+        "learns the digits, in double precision."
     )
 
 
@@ -242,10 +209,9 @@ def _presets(apart: Mapping[str, tuple[int, float]]) -> Table:
     return Table("The unified objective against the methods", ("method", "steps", "largest relative difference"), rows)
 
 
-def _arms(found: Found, arms: Sequence[str]) -> Table:
+def _arms(found: Found) -> Table:
     rows = []
-    for arm in arms:
-        results = found.runs[arm]
+    for arm, results in found.runs.items():
         gain = None if arm == BASE else _signed(found.gain(arm))
         told, lost = (interval(results[name]).mean for name in ("task_accuracy", "forgetting"))
         passes = results["forward_passes"][0] / found.runs[BASE]["forward_passes"][0]
@@ -298,12 +264,22 @@ def _notes(amount: Amount, found: Sequence[Found]) -> list[str]:
         f"on {amount.samples} examples of each task. Under 1 / (1 + 0.001 F) it hardly matters.",
         "A bias under a batch norm has no gradient but rounding, which a step scaled to the norm of the tensor would "
         "blow up; the component takes such a gradient for zero, as the code's shadow network in effect does.",
-        "`" + LEAK + "` is the same step with one more forward pass for the running statistics."
-        if LEAK in amount.arms
+        f"`{LEAK}` is the same step with one more forward pass for the running statistics."
+        if any(LEAK in one.runs for one in found)
         else "The arm without protected running statistics is run in the size `cpu` alone.",
         "Sharpness: by how much the loss on training examples of all classes rises, at most, when each tensor moves by "
         "up to 0.05 of its norm; five steps of ascent, so a lower bound.",
     ]
+    if amount.device == "cpu":
+        notes.append(
+            "Smaller than the experiment that was planned: pictures of half the size, a network of two layers with "
+            "batch norms instead of a CNN, 500 instead of 600 pictures a class and two epochs instead of three."
+        )
+    else:
+        notes.append(
+            "A small part of the paper's training: 500 of 5,000 pictures a class, 3 of 50 epochs, 3 seeds, DER++ "
+            "alone, nothing chosen."
+        )
     for one in found:
         over, beyond = one.gain(REFRESH), one.gain(REFRESH, NOISE)
         verdict = "an effect" if over.low > 0 and beyond.low > 0 else "no effect beyond chance and noise"
@@ -313,81 +289,3 @@ def _notes(amount: Amount, found: Sequence[Found]) -> list[str]:
             + (f" Weight decay alone: {_signed(one.gain(BASE, PLAIN))}." if PLAIN in one.runs else "")
         )
     return notes
-
-
-# -- figures ----------------------------------------------------------------------------------------------------------
-
-
-def _figures(found: Sequence[Found], arms: Sequence[str]) -> list[Figure]:
-    others = [arm for arm in arms if arm != BASE]
-    figures = [
-        Figure(
-            "differences",
-            "Accuracy minus that of the host with weight decay, a dot for each seed, with the mean and its "
-            f"{LEVEL:.0%} interval. An arm helps where the interval lies to the right of the line.",
-            lambda axes: _draw_differences(axes, found, others),
-            "Dots: paired differences of accuracy for each arm and seed",
-            (7.0, 0.9 + 0.55 * len(others) * max(1, len(found) * 0.8)),
-        ),
-        Figure(
-            "sharpness",
-            "How far the loss rises within 0.05 of the norm of each tensor, a dot for each seed, with the mean and its "
-            "interval. Flatter minima lie to the left.",
-            lambda axes: _draw_sharpness(axes, found, arms),
-            "Dots: sharpness of the trained networks of each arm",
-            (7.0, 0.9 + 0.55 * len(arms) * max(1, len(found) * 0.8)),
-        ),
-    ]
-    if all(one.scores for one in found):
-        figures.append(
-            Figure(
-                "delta",
-                "Accuracy on held-out training data by the length of the step, the mean of the seeds on which delta "
-                "was chosen. Dashed: the host with weight decay, without refresh.",
-                lambda axes: _draw_delta(axes, found),
-                "Lines: accuracy against delta for each host",
-                (7.0, 3.4),
-            )
-        )
-    return figures
-
-
-def _draw_differences(axes: Axes, found: Sequence[Found], arms: Sequence[str]) -> None:
-    axes.axvline(0, color=INK, linewidth=0.8)
-    _dots(axes, found, arms, lambda one, arm: np.subtract(one.runs[arm]["accuracy"], one.runs[BASE]["accuracy"]))
-    axes.set_xlabel(f"accuracy minus that of {BASE}")
-
-
-def _draw_sharpness(axes: Axes, found: Sequence[Found], arms: Sequence[str]) -> None:
-    _dots(axes, found, arms, lambda one, arm: np.asarray(one.sharp[arm]))
-    axes.set_xscale("log")
-    axes.set_xlabel("rise of the loss (nats)")
-
-
-def _dots(axes: Axes, found: Sequence[Found], arms: Sequence[str], value: Callable[[Found, str], np.ndarray]) -> None:
-    for i, one in enumerate(found):
-        shift = 0.16 * (2 * i - len(found) + 1)
-        for place, arm in enumerate(arms):
-            values = value(one, arm)
-            mean = interval(values, LEVEL)
-            axes.plot(values, np.full(len(values), place + shift), "o", color=PALETTE[i], alpha=0.35, markersize=5,
-                      markeredgewidth=0)  # fmt: skip
-            axes.plot([mean.low, mean.high], [place + shift] * 2, color=PALETTE[i], linewidth=2.2)
-            axes.plot(mean.mean, place + shift, "D", color=PALETTE[i], markersize=6, label=None if place else one.host)
-    axes.set_yticks(range(len(arms)), list(arms))
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", visible=True)
-    if len(found) > 1:
-        axes.figure.legend(loc="outside upper right", ncols=len(found))
-
-
-def _draw_delta(axes: Axes, found: Sequence[Found]) -> None:
-    for one, color in zip(found, PALETTE, strict=False):
-        deltas = [delta for delta in one.scores if delta is not None]
-        axes.plot(deltas, [one.scores[delta] for delta in deltas], "o-", color=color, label=one.host)
-        axes.axhline(one.scores[None], color=color, linewidth=1.2, linestyle=(0, (4, 4)))
-    axes.set_xscale("log")
-    axes.set_xlabel("delta, as a share of the norm of each tensor")
-    axes.set_ylabel("accuracy, held out")
-    axes.legend()
