@@ -37,6 +37,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HELD_OUT = (9_998, 9_999)  # seeds of the search, which are not reported
+EDGE = (
+    "The weight chosen for PRD is the lowest of the grid. Tried afterwards, 0.1 is as good on the validation split "
+    "(0.908 against 0.906) and 0.03 is worse (0.847). On seeds 0 to 4 a weight of 0.1 gives 0.876 / 0.068 / 0.299 "
+    "(task-incremental accuracy and forgetting, class-incremental accuracy): 0.0301 above finetuning, just over the "
+    "bound of that claim. The grid was left as it was before the first run. The 95 % interval of that difference is "
+    "about 0.1 either way, so five seeds cannot tell."
+)
 FINETUNE, LWF, BARE, SAMPLES, CLASSES = "finetuning", "LwF", "PRD without L_D", "PRD", "PRD, softmax over classes"
 
 
@@ -118,7 +125,7 @@ def _reproduction(
         tables=[_table(found, weights), _pairs(found), _diagnosis(found, logs), searched],
         claims=_claims(size, found),
         figures=_figures(found, logs),
-        notes=_notes(setting, found),
+        notes=_notes(size, setting, found),
     )
 
 
@@ -281,7 +288,7 @@ def _draw_drift(axes: Axes, drift: Mapping[str, Sequence[Sequence[float]]]) -> N
         color = PALETTE[2 + number]
         axes.plot(np.tile(places, len(values)), values.ravel(), "o", color=color, markersize=4, alpha=0.5)
         axes.plot(places, values.mean(0), color=color, label=name)
-    axes.set(xlabel="task", ylabel="cosine, then and now", ylim=(min(0.0, axes.get_ylim()[0]), 1.05))
+    axes.set(xlabel="task", ylabel="cosine, then and now", ylim=(min(0.7, axes.get_ylim()[0]), 1.02))
     axes.set_xticks(range(1, values.shape[1] + 1))
     axes.legend(loc="lower right")
 
@@ -302,7 +309,7 @@ def _setup(setting: Setting, scenario: Scenario) -> str:
     )
 
 
-def _notes(setting: Setting, found: Mapping[str, Results]) -> list[str]:
+def _notes(size: Size, setting: Setting, found: Mapping[str, Results]) -> list[str]:
     lead = {m: paired(found[SAMPLES][m], found[LWF][m]) for m in ("task_accuracy", "accuracy")}
     return [
         f"PRD against LwF is reported, not claimed: {lead['task_accuracy']} task-incremental, {lead['accuracy']} "
@@ -321,4 +328,5 @@ def _notes(setting: Setting, found: Mapping[str, Results]) -> list[str]:
         "PRD shows each picture twice a step and has a teacher: see the passes. The others see each picture once an "
         "epoch; they were not given more epochs to make up for it.",
         "The accuracies when told the task come from the same runs as those when not told: argmax among fewer classes.",
+        *([EDGE] if size == "cpu" else []),
     ]
