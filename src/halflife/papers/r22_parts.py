@@ -77,7 +77,7 @@ class Setting:
 
 CHOSEN = Setting(
     sgd=0.02, er=0.1, derpp=0.1, gdumb=0.1, alpha=0.3, beta=1.0, fpf={"SGD": 0.3, "ER": 0.1, "DER++": 0.3}, k_sgd=0.05,
-    k_fpf=0.1, kd=0.1,
+    k_fpf=0.1, kd=0.3,
 )  # fmt: skip
 """Of the cpu size, by `r22_choose`."""
 
