@@ -65,7 +65,7 @@ def test_the_larger_size_runs_the_same_code(monkeypatch):
     """On a few pictures of CIFAR-10's shape."""
     x, y = torch.rand(60, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 10
     data = Dataset("cifar10", Examples(x, y, torch.arange(40)), Examples(x, y, torch.arange(40, 60)), 10)
-    amount = replace(r27.AMOUNTS["gpu"], tasks=20, model="cnn:4,8", seeds=1)
+    amount = replace(r27.AMOUNTS["gpu"], tasks=40, every=5, model="cnn:4,8", seeds=1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     made = r27.report("gpu", 0, amount, data, lambda step, share: None)
     assert [claim.name[0] for claim in made.claims] == ["A", "D"]

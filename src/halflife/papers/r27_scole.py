@@ -70,7 +70,7 @@ class Amount:
 
 ALL = (SGD, SLOW, PLAIN, PLAIN_SLOW, MOMENTUM, MOMENTUM_FAIR, ADAM, ER_ARM, RARE, RARE_REPLAY, IID)
 AMOUNTS: Mapping[Size, Amount] = {
-    "smoke": Amount("digits", 20, 10, 24, 3, 2, "mlp:32", 16, ALL, 0.5),
+    "smoke": Amount("digits", 20, 10, 20, 2, 2, "mlp:32", 16, ALL, 0.5),
     "cpu": Amount("digits", None, None, 400, 1, 5, "mlp:100,50", 32, ALL, 0.5),
     "gpu": Amount("cifar10", 500, 200, 1000, 10, 2, "cnn:32,64,128,256", 64, (SGD, PLAIN, ER_ARM, IID), 0.15),
 }
@@ -258,7 +258,7 @@ def _notes(found: Mapping[str, _Arm], amount: Amount, size: Size) -> list[str]:
         f"a class {'just trained on' if lags[0] == 0 else f'trained on {lags[0]} tasks ago'}, and on "
         f"{kept[lags[-1]]:.2f} after {lags[-1]} tasks without it.",
         "Read a curve against chance "
-        f"(0.1) and the iid control with as many updates ({_mean(found[IID].final()):.3f} at its end).",
+        f"(0.1) and the iid control, which saw as many examples ({_mean(found[IID].final()):.3f} at its end).",
         "Learning rates are those of the calibrated experiment, not tuned: no arm is claimed to be the best. Momentum "
         "multiplies a step by about ten, so that only the comparison at a tenth of the learning rate is fair.",
     ]
