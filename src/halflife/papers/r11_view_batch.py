@@ -347,6 +347,8 @@ def _notes(size: Size) -> list[str]:
         "Doubt: V = 4 visits each example a quarter as often, so few epochs count against it; in a pilot (multilayer "
         "perceptron) it lost 2 to 10 points at 12 epochs and less at 40.",
     ]
+    if size != "smoke":
+        notes.append("Two learning rates were tried and no more, so the one chosen is at an edge of those tried.")
     if size == "cpu":
         notes.append(
             "Smaller than planned to stay within three minutes: 96 pictures of each class at 14 x 14 pixels. Batches "
