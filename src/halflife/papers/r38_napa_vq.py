@@ -124,7 +124,7 @@ def reproduction(size: Size, setting: Setting, seed: int, progress: Progress) ->
         tables=[_table(found, curves, rates), _pairs(difference), search, _agreement(checks), _edges(setting, log)],
         claims=_claims(difference, checks),
         figures=_figures(curves, scenario, checks[0], log.first[0], data, setting),
-        notes=_notes(setting, difference, checks),
+        notes=_notes(setting, difference, checks, rates),
     )
 
 
@@ -242,11 +242,17 @@ def _setup(setting: Setting, scenario: Scenario) -> str:
     )
 
 
-def _notes(setting: Setting, difference: Mapping[str, Interval], checks: Sequence[Check]) -> list[str]:
+def _notes(
+    setting: Setting, difference: Mapping[str, Interval], checks: Sequence[Check], rates: Mapping[str, float]
+) -> list[str]:  # fmt: skip
     one = difference[GAUSSIAN]
+    at_end = [name for name, rate in rates.items() if rate in (setting.grid[0], setting.grid[-1])]
     apart = "separated from zero" if one.low > 0 or one.high < 0 else "not separated from zero"
     return [
         f"The primary comparison, NAPA-VQ against KD + Gaussian, is {apart}: {one} (95 % interval over the seeds).",
+        *([f"The search had one seed and three values or fewer; it chose the end of the grid for {', '.join(at_end)}."]
+          if at_end else []),
+        "`L_NA` acts in the base task too, so NAPA-VQ enters the later tasks with another network than the other arms.",
         "The plan asked for one of the two agreements of graph and confusion; both are listed as claims.",
         "`fine-tuning` keeps the code vectors of old classes fixed, as all arms do, and trains the network at a tenth "
         "of the base rate: it is not the fine-tuning of a whole network with a linear head.",
