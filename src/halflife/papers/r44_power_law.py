@@ -50,8 +50,8 @@ MORE: Mapping[str, Schedule] = {
 }
 GRIDS: Sequence[tuple[str, Learner, str, tuple[float, ...]]] = (
     ("EWC", EWC(mode="online", samples=200), "lam", (1.0, 10.0, 100.0, 1e3, 1e4)),
-    ("SI", SI(), "c", (0.01, 0.1, 1.0, 10.0, 100.0)),
-    ("L2", L2(), "lam", (1e-3, 1e-2, 1e-1, 1.0, 10.0)),
+    ("SI", SI(), "c", (0.01, 1.0, 100.0)),
+    ("L2", L2(), "lam", (1e-3, 1e-1, 10.0)),
 )
 CRITERION = 0.7
 
@@ -86,7 +86,7 @@ class Setting:
     test_per_class: int
     seeds: int
     few: int
-    grid: int
+    grid: int  # at most so many values for each strength
     need_tasks: int
     mild: Regime
     harsh: Regime
@@ -94,12 +94,12 @@ class Setting:
 
 SETTINGS: Mapping[Size, Setting] = {
     "smoke": Setting(
-        "digits", 3, 20, 2, 1, 2, 30,
-        Regime("mild", 60, "mlp:32,32", 0.3, 0.0, 2), Regime("harsh", 60, "mlp:32,32", 0.05, 0.9, 2),
+        "digits", 3, 20, 1, 1, 2, 30,
+        Regime("mild", 30, "mlp:32,32", 0.3, 0.0, 2), Regime("harsh", 30, "mlp:32,32", 0.05, 0.9, 2),
     ),
     "cpu": Setting(
         "fashion-mnist", 8, 50, 5, 3, 5, 200,
-        Regime("mild", 150, "mlp:200,200", 0.05, 0.0, 2), Regime("harsh", 100, "mlp:100,100", 0.02, 0.9, 4),
+        Regime("mild", 150, "mlp:200,200", 0.1, 0.0, 2), Regime("harsh", 100, "mlp:100,100", 0.02, 0.9, 4),
     ),
 }  # fmt: skip
 
@@ -131,7 +131,7 @@ def schedules(size: Size, setting: Setting, seed: int, progress: Progress) -> Re
     for number, (name, method, key, grid) in enumerate(GRIDS):
         progress(f"mild: {name}", 0.55 + 0.2 * number / len(GRIDS))
         environment = rehearsed(base, None, 0, passes=mild.passes)
-        values = grid[:: max(1, len(grid) // setting.grid)]
+        values = grid[:: -(-len(grid) // setting.grid)]
         tuned = tune(environment, replace(method, lr=mild.lr), {key: values}, seeds=(9_999,), **mild.settings)  # type: ignore[type-var]
         chosen[name] = f"{key} = {tuned.settings[key]:g}"
         found[name] = train(environment, tuned.method, few, **mild.settings)
@@ -155,9 +155,9 @@ def schedules(size: Size, setting: Setting, seed: int, progress: Progress) -> Re
             f"Permuted {setting.data}, {setting.tasks} tasks of 10 classes, one head, tasks not told, SGD, batches of "
             f"{BATCH}. Mild: {_told(mild)}. Harsh: {_told(harsh)}. After each task a block of old examples, a quarter "
             "as many as the task has, in as many passes; the lag of task j after task t is t - j. The test of each "
-            f"task has {10 * setting.test_per_class} examples. Regularisation is chosen from "
-            f"{setting.grid} values over four decades on a fifth of the training data held out, with a seed that is "
-            "not reported."
+            f"task has {10 * setting.test_per_class} examples. The strength of "
+            "regularisation is chosen from values over four decades on a fifth of the training data held out, with a "
+            "seed that is not reported."
         ),
         tables=[
             _table(f"Mild regime ({setting.tasks} tasks)", found, chosen),
@@ -313,6 +313,11 @@ def _notes(size: Size, setting: Setting) -> list[str]:
         "EWC, SI and L2 are trained at the learning rate of the other arms; of theirs, the strength alone is tuned.",
     ]
     if size == "cpu":
+        notes.append(
+            "The learning rate of the mild regime was raised from 0.05 to 0.1 after a first look at three seeds: tasks "
+            "were half learned (0.63 right after learning). There the power law gained 0.043 over no rehearsal, 0.013 "
+            "over the most recent alone, and nothing over exponential or uniform."
+        )
         notes.append(
             f"{setting.few} seeds for the rows that no claim but that on EWC is about. Not run: what width and number "
             "of tasks do (the gpu size)."
