@@ -59,7 +59,8 @@ class Setting:
     Parameters
     ----------
     sgd, er, derpp, gdumb: learning rates. alpha, beta: of DER++.
-    fpf: learning rate of the fine-tuning after each host. k_sgd, k_fpf: of k-FPF's two phases.
+    fpf: learning rate of the fine-tuning after each host. frozen_norm: of the arms that train hidden layers and leave
+    the norm layers as they are, which bear less. k_sgd, k_fpf: of k-FPF's two phases.
     kd: the weight of its logits.
     """
 
@@ -70,14 +71,15 @@ class Setting:
     alpha: float = 0.1
     beta: float = 0.5
     fpf: Mapping[str, float] = field(default_factory=lambda: {"SGD": 0.05, "ER": 0.05, "DER++": 0.05})
+    frozen_norm: float = 0.05
     k_sgd: float = 0.05
     k_fpf: float = 0.05
     kd: float = 0.1
 
 
 CHOSEN = Setting(
-    sgd=0.02, er=0.1, derpp=0.1, gdumb=0.1, alpha=0.3, beta=1.0, fpf={"SGD": 0.3, "ER": 0.1, "DER++": 0.3}, k_sgd=0.05,
-    k_fpf=0.1, kd=0.3,
+    sgd=0.02, er=0.1, derpp=0.1, gdumb=0.1, alpha=0.3, beta=1.0, fpf={"SGD": 0.3, "ER": 0.1, "DER++": 0.3},
+    frozen_norm=0.01, k_sgd=0.05, k_fpf=0.1, kd=0.3,
 )  # fmt: skip
 """Of the cpu size, by `r22_choose`."""
 
@@ -287,7 +289,8 @@ def fine_tune(amount: Amount, scenario: Scenario, name: str, host: Method, found
     def fitted(groups: Sequence[str], steps: int) -> Arm:
         model = copy.deepcopy(host.model)
         start = time.perf_counter()
-        fit = fpf(model, host.buffer, groups, steps, amount.setting.fpf[name], batch_size=amount.batch_size,  # type: ignore[attr-defined]
+        rate = amount.setting.frozen_norm if "first" in groups and "norm" not in groups else amount.setting.fpf[name]
+        fit = fpf(model, host.buffer, groups, steps, rate, batch_size=amount.batch_size,  # type: ignore[attr-defined]
                   augment=host.augment, generator=generator(found.seed, "fpf"))  # fmt: skip
         seconds = base.seconds + time.perf_counter() - start
         accuracy = tested(scenario, model, found.seed, amount.device)
