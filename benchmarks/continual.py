@@ -62,18 +62,16 @@ def halflife(method: str, scenario: Scenario, seed: int) -> Measured:
 
 
 def avalanche(method: str, scenario: Scenario, seed: int) -> Measured:
-    from avalanche.benchmarks import benchmark_from_datasets
-    from avalanche.benchmarks.utils import as_classification_dataset, make_tensor_classification_dataset
+    from avalanche.benchmarks import tensors_benchmark
     from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
     from avalanche.training.storage_policy import ReservoirSamplingBuffer
     from avalanche.training.supervised import DER, Naive
 
     stream = scenario.stream(seed)
-    parts = []
-    for task in stream:
-        x, y = task.train.all()
-        parts.append(as_classification_dataset(make_tensor_classification_dataset(x, y, task_labels=0)))
-    benchmark = benchmark_from_datasets(train=parts)
+    tensors = [task.train.all() for task in stream]
+    benchmark = tensors_benchmark(
+        train_tensors=tensors, test_tensors=[test.all() for test in stream.tests], task_labels=[0] * len(tensors)
+    )
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "weights", 0))  # as `run` draws them
         model = MLP((100, 100)).build(stream.shape, stream.n_classes)

@@ -156,3 +156,43 @@ def by_lag(R: ArrayLike) -> Mapping[int, NDArray[np.float64]]:
     R = _square(R)
     count = R.shape[1]
     return {lag: np.array([R[j + 1 + lag, j] for j in range(count - lag)]) for lag in range(count)}
+
+
+def global_forgetting(R: ArrayLike, sizes: Sequence[int] | None = None) -> float:
+    """The time-averaged drop of every task, weighed by its share of the classes seen (arXiv 2203.17269).
+
+    `1/(N-1) sum_{i>=2} sum_{n<i} |T_n| / |T_{1:i}| (R[n,n] - R[i,n])`; not to be compared with `forgetting`.
+
+    Parameters
+    ----------
+    sizes: classes of each task; None: all alike.
+
+    >>> round(global_forgetting([[0, 0], [1.0, 0], [0.6, 0.8]]), 3)
+    0.2
+    """
+    R = _square(R)
+    count = R.shape[1]
+    if count < 2:
+        return float("nan")
+    weights = np.ones(count) if sizes is None else np.asarray(sizes, dtype=np.float64)
+    fallen = np.diag(R[1:]) - R[1:]  # [after task i, task n]
+    drops = [(weights[:i] * fallen[i, :i]).sum() / weights[: i + 1].sum() for i in range(1, count)]
+    return float(np.mean(drops))
+
+
+def linear_cka(x: ArrayLike, y: ArrayLike) -> float:
+    """How alike two sets of features of the same examples are, whatever their rotation and scale, in [0, 1].
+
+    Parameters
+    ----------
+    x: [n, d]. y: [n, e]. Source: Kornblith et al. 2019, eq. 3 with a linear kernel.
+
+    >>> z = np.random.default_rng(0).normal(size=(20, 3))
+    >>> round(linear_cka(z, -2 * z[:, ::-1]), 6)
+    1.0
+    """
+    a, b = (np.asarray(v, dtype=np.float64) for v in (x, y))
+    a, b = a - a.mean(0), b - b.mean(0)
+    if len(a) != len(b):
+        raise InvalidInput(f"{len(a)} and {len(b)} examples cannot be compared.", "Give features of the same ones.")
+    return float(np.square(b.T @ a).sum() / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))
