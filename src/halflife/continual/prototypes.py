@@ -57,7 +57,7 @@ class ClassMeans:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.counts = state["counts"].clone()
+        self.counts = state["counts"].cpu().clone()
         self.sums = None if state["sums"] is None else state["sums"].clone()
 
 
