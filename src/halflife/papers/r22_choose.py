@@ -22,7 +22,7 @@ T = TypeVar("T")
 SEED = 9_999
 RATES = (0.02, 0.05, 0.1, 0.2)  # of hosts and controls
 FINE = (0.03, 0.1, 0.3, 1.0)  # of FPF
-FROZEN = (0.003, 0.01, 0.03)  # of hidden layers alone
+FROZEN = (0.01, 0.03, 0.003)  # of hidden layers alone
 DARK = (
     (0.1, 0.1, 0.5),
     (0.1, 0.1, 1.0),
