@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,9 +67,21 @@ def test_the_gpu_path_in_miniature():
     assert "ICaRL" in report.setup
 
 
-def test_rates_are_chosen_for_the_host_and_for_the_method():
-    tiny = replace(SETTINGS["smoke"], per_class=10, batch_size=8, rates=(1e-6, 0.1))
-    assert r11_view_batch.Bench(tiny, [0], quiet).rates == {"a": 0.1, "e": 0.1}
+def test_rates_are_chosen_by_one_procedure_and_reach_the_arms(monkeypatch):
+    asked = []
+
+    def choose(scenario, method, grid, *, seeds, **settings):
+        asked.append((type(method).__name__, grid, list(seeds)))
+        (name, rates), *_ = grid.items()
+        return SimpleNamespace(settings={name: rates[len(asked) - 1]})
+
+    monkeypatch.setattr(r11_view_batch, "tune", choose)
+    tiny = replace(SETTINGS["smoke"], per_class=10, tests=2, batch_size=20, rates=(0.02, 0.3), seeds=1)
+    report = study(replace(tiny, sweep=(), probes=0), "smoke", [0], quiet)
+    seed = [r11_view_batch.TUNING]
+    assert asked == [("ER", {"lr": (0.02, 0.3)}, seed), ("ViewBatch", {"method.lr": (0.02, 0.3)}, seed)]
+    assert [row[1] for row in report.tables[0].rows] == [0.02, 0.02, 0.3, 0.3, 0.3]
+    assert seed[0] in report.seeds
 
 
 def test_missing_data_say_so(tmp_path, monkeypatch):
