@@ -78,7 +78,7 @@ AMOUNTS: Mapping[Size, Amount] = {
     ),
     "cpu": Amount(
         lambda: halved(load("fashion-mnist").take(500, 200)), MLP((100, 100), norm=True),
-        {"DER++": ARMS, "ER": ARMS[:-1]}, 200, 2, 8, 3,
+        {"DER++": ARMS, "ER": ARMS}, 200, 2, 8, 3,
     ),
     "gpu": Amount(
         lambda: load("cifar10").take(500), "resnet18", {"DER++": (BASE, REFRESH, NOISE, SAM)}, 500, 3, 3, 0,
