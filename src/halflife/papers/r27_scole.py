@@ -259,8 +259,8 @@ def _notes(found: Mapping[str, _Arm], amount: Amount, size: Size) -> list[str]:
     notes = [
         f"Group masking at lr 0.05 changes the end of the curve by {masked} (with its 95% interval). This was "
         "reported, not claimed.",
-        f"Forgetting, as accuracy on a class in the second half of the tasks: {_decay(found[PLAIN], amount)}; with masking "
-        f"{_decay(found[SGD], amount)}.",
+        "Forgetting, as accuracy on a class in the second half of the tasks: "
+        f"{_decay(found[PLAIN], amount)}; with masking {_decay(found[SGD], amount)}.",
         "Read a curve against chance "
         f"(0.1) and the iid control, which saw as many examples ({_mean(found[IID].final()):.3f} at its end).",
         "Learning rates are those of the calibrated experiment, not tuned: no arm is claimed to be the best. Momentum "
@@ -352,5 +352,6 @@ def _draw_retention(axes: Axes, arms: Mapping[str, _Arm], amount: Amount) -> Non
         kept = _pooled(arms[arm].curves, start, stop)
         axes.plot(list(kept), list(kept.values()), color=color, marker="o", markersize=3)
         ends[f"{arm}, {which}"], most = list(kept.values())[-1], max(most, *kept)
+    axes.set_xticks(range(0, most + 1, 5))
     axes.set(xlabel="tasks since the class was trained on", ylabel="accuracy on it", ylim=(0, 1.02))
     label_ends(axes, most, ends)
