@@ -313,8 +313,8 @@ def _notes(size: Size, setting: Setting) -> list[str]:
         "The first task is learned by a fresh network: what later tasks save is there without rehearsal too. Growing "
         "weights confound it.",
         "EWC, SI and L2 are trained at the learning rate of the other arms, their strength alone is tuned, and "
-        "rehearsal is not. Strengths of EWC at which it diverges count as tried; with a learning rate low enough for them (0.02) "
-        "tasks were not learned.",
+        "rehearsal is not. Strengths of EWC at which it diverges count as tried; with a learning rate low enough for "
+        "them (0.02) tasks were not learned.",
     ]
     if size == "cpu":
         notes.append(
