@@ -276,12 +276,12 @@ def test_settings_are_chosen_without_the_tests(small):
     seen = []
 
     @dataclass(eq=False, kw_only=True)
-    class Watched(Naive):
+    class Watched(ER):
         def logits(self, x):
             seen.append(x)
             return super().logits(x)
 
-    found = tune(small, Watched(), {"lr": [1e-6, 0.1, 1e30]}, epochs=3)
+    found = tune(small, Watched(capacity=100), {"lr": [1e-6, 0.1, 1e30]}, epochs=5)
     assert found.settings == {"lr": 0.1}
     assert [score is None for _, score in found.scores] == [False, False, True]  # the last diverged
     tested = {tuple(row.flatten().tolist()) for x in seen for row in x}

@@ -18,21 +18,29 @@ from halflife.continual.scenario import (
     task_free,
     zipf,
 )
+from halflife.continual.scole import scole
 from halflife.errors import InvalidInput
 
 METHODS: Mapping[str, type[Learner]] = {
     "naive": methods.Naive, "joint": methods.Joint, "l2": methods.L2, "ewc": methods.EWC, "si": methods.SI,
     "mas": methods.MAS, "lwf": methods.LwF, "er": methods.ER, "der": methods.DER, "der++": methods.DERpp,
     "er-ace": methods.ERACE, "a-gem": methods.AGEM, "icarl": methods.ICaRL, "gdumb": methods.GDumb,
+    "weighted-er": methods.WeightedER, "pcr": methods.PCR, "hpcr": methods.HPCR, "prd": methods.PRD,
+    "napa-vq": methods.NAPAVQ, "rehearsal-free": methods.RehearsalFree, "multihead": methods.MultiHead,
+    "group-masking": methods.GroupMasking,
 }  # fmt: skip
 
-WRAPPERS: Mapping[str, type[Learner]] = {}
+WRAPPERS: Mapping[str, type[Learner]] = {
+    "view-batch": methods.ViewBatch, "fpf": methods.FPF, "k-fpf": methods.KFPF, "refresh": methods.Refresh,
+    "frequency-replay": methods.FrequencyReplay,
+}  # fmt: skip
 
 KINDS: Mapping[str, tuple[Callable[..., Scenario], str]] = {
     "split": (class_incremental, "new classes with every task (per_task, first)"),
     "permuted": (permuted, "the pixels in another order with every task (tasks)"),
     "rotated": (rotated, "turned by another angle with every task (tasks, angles)"),
     "blurry": (blurry, "new classes with every task, a share of each in the others (per_task, mixed)"),
+    "scole": (scole, "hundreds of short tasks in which classes come again (tasks, per_task, mode)"),
     "zipf": (zipf, "one stream, classes as often as a power law says (a, length)"),
 }
 """Kind -> what makes it of a data set, and what it is with its settings."""

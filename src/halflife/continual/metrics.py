@@ -191,8 +191,8 @@ def linear_cka(x: ArrayLike, y: ArrayLike) -> float:
     >>> round(linear_cka(z, -2 * z[:, ::-1]), 6)
     1.0
     """
-    a, b = (np.asarray(v, dtype=np.float64) for v in (x, y))
-    a, b = a - a.mean(0), b - b.mean(0)
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if len(a) != len(b):
         raise InvalidInput(f"{len(a)} and {len(b)} examples cannot be compared.", "Give features of the same ones.")
+    a, b = a - a.mean(0), b - b.mean(0)
     return float(np.square(b.T @ a).sum() / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))

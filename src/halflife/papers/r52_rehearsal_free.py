@@ -61,7 +61,7 @@ class Amount:
 
 AMOUNTS: Mapping[str, Amount] = {
     "smoke": Amount("digits", 16, 16, 10, 1, 1, 1, 1),
-    "cpu": Amount("fashion-mnist", 150, 200, 50, 4, 6, 10, 5),
+    "cpu": Amount("fashion-mnist", 100, 200, 50, 6, 10, 6, 5),
 }
 
 
@@ -74,7 +74,7 @@ def learner(arm: str, lam: float, start: str) -> RehearsalFree:
         "held": [EWCAnchor(lam)]}, KD: {"classify": BCE()}, KD_L2: {"classify": BCE(), "held": [anchor]},
         KD_EWC: {"classify": BCE(), "held": [EWCAnchor(lam)]}, KD_FEAT: {"classify": BCE(), "held": [FeatKD(lam)]},
     }  # fmt: skip
-    return RehearsalFree(lr=3e-4, optimizer="adam", **parts[arm])
+    return RehearsalFree(lr=1e-3, optimizer="adam", **parts[arm])
 
 
 def grid_of(arm: str) -> tuple[float, ...]:
@@ -115,7 +115,7 @@ def network(shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
     """New weights of a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "weights"))
-        return CNN((16, 32), 64).build(shape, n_classes)
+        return CNN((8, 16), 64).build(shape, n_classes)
 
 
 def pretrained(base: Dataset, epochs: int, seed: int) -> Network:
@@ -153,7 +153,7 @@ def measured(arm: str, lam: float, start: str, net: Network, stream: Dataset, am
     """One arm on one stream from the weights of `net`, with a new head."""
 
     def build(shape: tuple[int, ...], n_classes: int) -> Network:
-        made = CNN((16, 32), 64).build(shape, n_classes)
+        made = CNN((8, 16), 64).build(shape, n_classes)
         made.body.load_state_dict(copy.deepcopy(net.body.state_dict()))
         return made
 
@@ -165,7 +165,7 @@ def measured(arm: str, lam: float, start: str, net: Network, stream: Dataset, am
             [seed],
             model=build,
             epochs=amount.epochs,
-            batch_size=64,
+            batch_size=32,
         )
     return Scored(found["accuracy"][0], found["task_accuracy"][0], found["forgetting"][0])
 
@@ -258,7 +258,7 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
         setup=(
             f"Pseudo-classes: {amount.data} under four fixed changes of pixels (none, inverted, transposed, quarters "
             f"swapped). Five things, so 20 classes, to pre-train on; the other five in 5 tasks of 4 classes, "
-            f"{amount.per_class} pictures a class at 14 x 14 or below. CNN (16, 32, 64 units), Adam 3e-4, batch 64, "
+            f"{amount.per_class} pictures a class at 14 x 14 or below. CNN (8, 16, 64 units), Adam 1e-3, batch 32, "
             f"{amount.epochs} epochs a task. Weights of terms over five decades, chosen on a validation part of the "
             f"stream of seed {SEARCH}; the stream's tests are seen by no choice."
         ),
@@ -282,6 +282,9 @@ def run(size: Size, seed: int, progress: Progress) -> Report:
             f"Features of the two starts before the stream have a linear CKA of {np.mean(found['alike']):.2f}.",
             "The nearest class mean needs no training on the stream and stores a mean of each class: every arm trained "
             "by gradients has to be read against it.",
+            "A first run with Adam 3e-4, batch 64, four epochs and 150 pictures a class left tasks half learned (0.46 "
+            "of the told task from scratch with PredKD; one claim of eight held), so the amount of training was "
+            "raised once; fewer pictures and six seeds keep it within the time.",
             "Not run: ViT-B/16 with L2 on the projections of self-attention; the filter `qkv` is there for it.",
         ],
     )

@@ -11,6 +11,7 @@ Its period of 500 steps is not reached in a short task; here it is no longer tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,8 @@ class HPCR(Replay):
     period: int | None = None
     alpha: float = 0.1
     beta: float = 0.5
+
+    suggested_model: ClassVar[str] = "mlp-cosine"
 
     def __post_init__(self) -> None:
         super().__post_init__()
