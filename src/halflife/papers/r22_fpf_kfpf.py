@@ -267,15 +267,13 @@ def _draw_cost(axes: Axes, done: Sequence[Outcome]) -> None:
     for host, color in zip(HOSTS, PALETTE, strict=False):
         start, end = point(host), point(f"{host} + norm + head")
         axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": color, "shrinkA": 5, "shrinkB": 5})
-        for at, filled, text in ((start, False, host), (end, True, f"{host} + FPF")):
-            axes.plot(*at, "o", color=color, markerfacecolor=color if filled else "white", clip_on=False)
-            axes.annotate(text, at, (6, -12 if not filled else 6), textcoords="offset points", color=color, fontsize=9)
+        axes.plot(*start, "o", color=color, markerfacecolor="white", label=host)
+        axes.plot(*end, "o", color=color, label=f"{host} + FPF")
     others = [arm for arm in done[0].arms if arm == "GDumb" or arm.startswith("k-FPF")]
     for arm, color in zip(others, PALETTE[3:], strict=False):
-        axes.plot(*point(arm), "s", color=color)
-        offset = (6, 6 if "KD" in arm else -12)
-        axes.annotate(arm, point(arm), offset, textcoords="offset points", color=color, fontsize=9)
-    axes.margins(x=0.2, y=0.1)
+        axes.plot(*point(arm), "s", color=color, label=arm)
+    axes.legend(loc="lower right", ncols=2)
+    axes.margins(x=0.05, y=0.1)
     axes.set_xlabel("examples passed from the buffer, thousands")
     axes.set_ylabel("final accuracy")
 

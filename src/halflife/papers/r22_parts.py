@@ -128,7 +128,7 @@ class Amount:
 AMOUNTS: Mapping[Size, Amount] = {
     "smoke": Amount("digits", 32, 10, False, CNN((4, 8), 16, norm=True), 2, 2, steps=8, curve=(3,), ks=(2,), k_steps=4,
                     capacity=60, points=4, passes=7),
-    "cpu": Amount("fashion-mnist", 400, 200, True, CNN(norm=True), 3, 5, setting=CHOSEN, workers=2),
+    "cpu": Amount("fashion-mnist", 400, 200, True, CNN(norm=True), 3, 3, setting=CHOSEN, workers=2),
     "gpu": Amount("cifar10", 800, 1000, False, ResNet18(20), 5, 3, capacity=500, ks=(10,), k_steps=100,
                   augment=Compose([Shift(4), Flip()]), passes=31, device="cuda", workers=3),
 }  # fmt: skip
