@@ -31,8 +31,8 @@ $(VENV)/.dev: $(VENV)/.test
 demo: $(VENV)/.base ## Nine years of a real diary: remember, explain, fade, forget
 	$(BIN)/halflife demo
 
-test: $(VENV)/.test ## The test suite, on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.test ## The test suite
+	$(BIN)/python -m pytest
 
 torture: $(VENV)/.test ## The long fault-injection runs; writes the table of docs/survival.md
 	HALFLIFE_SURVIVAL=docs $(BIN)/python -m pytest -m torture --timeout 3600 -o addopts="-q -p no:cacheprovider"
