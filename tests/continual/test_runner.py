@@ -290,3 +290,21 @@ def test_settings_are_chosen_without_the_tests(small):
     assert not tested & (real - train)
     with pytest.raises(InvalidInput, match="no setting"):
         changed(ER(), {"rate": 1})
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_batches_in_one_pass_are_as_one_each(small, norm):
+    from halflife.continual import MLP
+
+    seen = {}
+
+    @dataclass(eq=False, kw_only=True)
+    class Looking(Naive):
+        def observe(self, batch: Batch) -> dict[str, float]:
+            parts = [batch.x[:4], batch.x[4:]]
+            seen["each"], seen["alone"] = self.each(*parts), [self.model(x) for x in parts]
+            return super().observe(batch)
+
+    run(small, Looking(), model=MLP((20,), norm=norm))
+    for a, b in zip(seen["each"], seen["alone"], strict=True):
+        assert torch.allclose(a, b, atol=1e-5)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from halflife.continual.scenario import Experience, Kind
 from halflife.continual.seeds import derive
@@ -184,6 +185,7 @@ class Method(Learner):
         self.context = context
         self.net = context.model
         self.optim = self.make_optimizer()
+        self.apart = any(isinstance(part, _BatchNorm) for part in self.net.modules())
         self.terms: list[Callable[[], Tensor]] = []  # of wrappers, added to the loss of each step
         self.start()
 
@@ -196,6 +198,14 @@ class Method(Learner):
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
         return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def each(self, *inputs: Tensor) -> list[Tensor]:
+        """The logits of several batches: in one pass where no example depends on the others, which is faster; one pass
+        each where the network has batch statistics, which are those of each batch alone."""
+        if self.apart:
+            return [self.net(x) for x in inputs]
+        found: Tensor = self.net(torch.cat(inputs))
+        return list(found.split([len(x) for x in inputs]))
 
     def step(self, loss: Tensor) -> dict[str, float]:
         """Descend on a loss: gradients, then `update`. Returns what is logged."""

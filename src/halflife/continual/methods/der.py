@@ -23,11 +23,13 @@ class DER(Replay):
 
     def observe(self, batch: Batch) -> dict[str, float]:
         """See `Learner`."""
-        logits = self.model(batch.x)
-        loss = F.cross_entropy(logits, batch.y)
-        if len(self.buffer):
+        if not len(self.buffer):
+            logits = self.model(batch.x)
+            loss = F.cross_entropy(logits, batch.y)
+        else:
             old = self.buffer.sample(self.minibatch or len(batch))
-            loss = loss + self.alpha * F.mse_loss(self.model(self.augment(old.x)), old.logits)
+            logits, again = self.each(batch.x, self.augment(old.x))
+            loss = F.cross_entropy(logits, batch.y) + self.alpha * F.mse_loss(again, old.logits)
         logged = self.step(loss)
         self.buffer.add(x=batch.raw, y=batch.y, logits=logits)
         return logged
@@ -52,14 +54,15 @@ class DERpp(Replay):
 
     def observe(self, batch: Batch) -> dict[str, float]:
         """See `Learner`."""
-        logits = self.model(batch.x)
-        loss = F.cross_entropy(logits, batch.y)
-        if len(self.buffer):
+        if not len(self.buffer):
+            logits = self.model(batch.x)
+            loss = F.cross_entropy(logits, batch.y)
+        else:
             count = self.minibatch or len(batch)
-            old = self.buffer.sample(count)
-            loss = loss + self.alpha * F.mse_loss(self.model(self.augment(old.x)), old.logits)
-            other = self.buffer.sample(count)
-            loss = loss + self.beta * F.cross_entropy(self.model(self.augment(other.x)), other.y)
+            old, other = self.buffer.sample(count), self.buffer.sample(count)
+            logits, again, also = self.each(batch.x, self.augment(old.x), self.augment(other.x))
+            loss = F.cross_entropy(logits, batch.y) + self.alpha * F.mse_loss(again, old.logits)
+            loss = loss + self.beta * F.cross_entropy(also, other.y)
         logged = self.step(loss)
         self.buffer.add(x=batch.raw, y=batch.y, logits=logits)
         return logged
