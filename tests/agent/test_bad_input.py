@@ -341,8 +341,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from halflife import Memory
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 memory = Memory(sys.argv[1], embedder="hash", synchronous="NORMAL")
 memory.add("before")
 print("ready", flush=True)
