@@ -39,7 +39,8 @@ def main() -> None:
     torch.set_num_threads(1)
     scenario = class_incremental(load("mnist"), shuffle=False)
     rows = {}
-    print("| method | accuracy | reference | difference in standard deviations of one run |\n|---|---:|---:|---:|", flush=True)
+    print("| method | accuracy | reference | difference in standard deviations of one run |")
+    print("|---|---:|---:|---:|", flush=True)
     for name in args.methods.split(","):
         method, reference = METHODS[name]
         values = run(scenario, method, args.seeds, model="mlp:100,100", batch_size=10)["accuracy"]

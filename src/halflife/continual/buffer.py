@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -10,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from halflife.continual.files import replacing
 from halflife.errors import InvalidInput
 
 Policy: TypeAlias = Literal["reservoir", "class_balanced", "ring", "herding", "greedy"]
@@ -299,13 +299,8 @@ class Buffer:
 
     def save(self, path: str | Path) -> None:
         """Write it to a file: whole, or not at all."""
-        target = Path(path)
-        part = target.with_name(f".{target.name}.part")
-        try:
+        with replacing(path) as part:
             torch.save(self.state_dict(), part)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Buffer:

@@ -81,6 +81,30 @@ class Dataset:
         return replace(self, train=self.train.only(torch.cat(kept)), test=self.train.only(torch.cat(held)))
 
 
+def under(data: Dataset, changes: Callable[[Tensor], Sequence[Tensor]], name: str) -> Dataset:
+    """Every class under several fixed changes of its pictures, each of them a class of its own.
+
+    The class c under change k is `k * n_classes + c`.
+
+    Parameters
+    ----------
+    changes: pictures [N, channels, height, width] in [0, 1] -> the same under each change. name: of the result.
+
+    >>> turned = under(load("digits").take(5), lambda x: [x, x.flip(3)], "digits and mirrored")
+    >>> turned.n_classes, len(turned.train)
+    (20, 100)
+    """
+    parts: list[Tensor] = []
+    count = 0
+    for part in (data.train, data.test):
+        x, y = part.all()
+        made = changes(x)
+        count = len(made)
+        parts += [torch.cat(list(made)), torch.cat([y + k * data.n_classes for k in range(count)])]
+    x, y, x_test, y_test = parts
+    return dataset(name, x, y, x_test, y_test, count * data.n_classes)
+
+
 def _by_class(part: Examples, seed: int) -> list[Tensor]:
     rng = generator(seed, "take")
     found = [(part.labels == c).nonzero()[:, 0] for c in part.classes]

@@ -7,7 +7,6 @@ classifier with one code vector for each class.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from halflife.continual.files import replacing
 from halflife.errors import InvalidInput
 
 
@@ -123,14 +123,8 @@ class NeuralGasGraph:
 
 def write_edges(edges: Sequence[Edge], path: str | Path) -> None:
     """Write a list of edges as a table with the columns a, b and weight (.csv): whole or not at all."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([Edge._fields, *edges])
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([Edge._fields, *edges])
 
 
 def neighborhood_loss(x: Tensor, y: Tensor, codes: Tensor, edges: Tensor, scale: float = 0.001) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from halflife.continual.evaluator import Point
+from halflife.continual.files import replacing
 from halflife.continual.metrics import Interval, interval, matrix_metrics
 from halflife.errors import InvalidInput, MissingExtra
 
@@ -142,14 +142,10 @@ class Results:
         writers: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {".csv": _csv, ".parquet": _parquet}
         if target.suffix not in writers:
             raise InvalidInput(f"{target.name} ends neither in .csv nor in .parquet.")
-        part = target.with_name(f".{target.name}.part")
-        try:
+        with replacing(target) as part:
             writers[target.suffix](part, self.rows())
-            os.replace(part, target)
+        with replacing(target.with_suffix(".json")) as part:
             part.write_text(json.dumps({"hash": self.hash, **self.config}, indent=1, default=str) + "\n")
-            os.replace(part, target.with_suffix(".json"))
-        finally:
-            part.unlink(missing_ok=True)
 
     # -- pictures -----------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from halflife.continual.evaluator import Evaluator
 from halflife.continual.examples import Examples, joined
+from halflife.continual.files import replacing
 from halflife.continual.method import Batch, Context, Learner
 from halflife.continual.networks import Model, resolve
 from halflife.continual.results import Results, Run, config_hash
@@ -244,8 +245,16 @@ class _Training:
         told = task.index if self.stream.boundaries else None
         return Batch(self.learner.views(raw), y, raw, task.train.index[positions], told)
 
-    def _training(self) -> _Timed:
-        return _Timed(self)
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Seconds and passes of what stands within count as training."""
+        start = time.perf_counter()
+        self.meter.on = True
+        try:
+            yield
+        finally:
+            self.meter.on = False
+            self.seconds += time.perf_counter() - start
 
     def _result(self) -> Run:
         inner = getattr(self.learner, "inner", self.learner)
@@ -269,9 +278,8 @@ class _Training:
             "evaluator": self.evaluator.state_dict(), "rng": torch.get_rng_state(),
             "method_rng": self.learner.context.generator.get_state(),  # type: ignore[attr-defined]
         }  # fmt: skip
-        part = self.path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self.path)
+        with replacing(self.path) as part:
+            torch.save(state, part)
 
     def _resumed(self) -> tuple[int, int]:
         """Where to begin: (-1, 0) at the beginning, otherwise an experience and a batch of it."""
@@ -305,18 +313,3 @@ class _Meter:
             self.passes["forward"] += len(inputs[0])
             if torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters()):
                 self.passes["backward"] += len(inputs[0])
-
-
-class _Timed:
-    """Seconds and passes of what stands within count as training."""
-
-    def __init__(self, training: _Training) -> None:
-        self.training = training
-
-    def __enter__(self) -> None:
-        self.training.meter.on = True
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.training.meter.on = False
-        self.training.seconds += time.perf_counter() - self.start

@@ -18,7 +18,7 @@ from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import INK, PALETTE
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,11 +131,6 @@ def _values(rows: Sequence[Row], measure: str) -> list[float]:
     return [float(getattr(row.report, measure)) for row in rows]
 
 
-def _pm(values: Sequence[float]) -> str:
-    sd = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{sd}"
-
-
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
@@ -146,7 +141,7 @@ def _classes_table(asked: Sequence[Asked]) -> Table:
         chosen = sorted({row.setting for row in of if not np.isnan(row.setting)})
         rows.append(
             (
-                name, *(_pm(_values(of, measure)) for measure, _ in MEASURES), _pm(_values(of, "zrf")),
+                name, *(spread(_values(of, measure)) for measure, _ in MEASURES), spread(_values(of, "zrf")),
                 _mean([row.h for row in of]), round(_mean([row.passes for row in of])),
                 _mean([row.seconds for row in of]), _mean([row.searched for row in of]) or None,
                 ", ".join(f"{value:g}" for value in chosen) or None,
@@ -190,7 +185,7 @@ def _mean_curves(asked: Sequence[Asked]) -> Mapping[str, list[tuple[float, float
 def _scattered_table(scattered: Sequence[Asked], amount: Amount) -> Table:
     rows = [
         (
-            name, *(_pm(_values(of, measure)) for measure, _ in MEASURES), _pm(_values(of, "zrf")),
+            name, *(spread(_values(of, measure)) for measure, _ in MEASURES), spread(_values(of, "zrf")),
             round(_mean([row.passes for row in of])), _mean([row.seconds for row in of]),
         )
         for name, of in _rows(scattered).items()

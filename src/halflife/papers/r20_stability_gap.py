@@ -28,7 +28,7 @@ from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import PALETTE
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,10 +174,9 @@ def _mean_gap(gaps: Sequence[Gap]) -> float:
 # -- what was found ---------------------------------------------------------------------------------------------------
 
 
-def _spread(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    spread = f" ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
-    return f"{np.mean(known):.3f}{spread}"
+def _known(values: Sequence[float | None]) -> str:
+    """The spread of those that there are: with one task learned there is no lowest accuracy of an old one."""
+    return spread([value for value in values if value is not None])
 
 
 def _table(found: Mapping[str, Results], curves: Mapping[str, Sequence[Curves]]) -> Table:
@@ -186,11 +185,11 @@ def _table(found: Mapping[str, Results], curves: Mapping[str, Sequence[Curves]])
         each = [one.metrics() for one in curves[name]]
         gaps = [one.gaps(WINDOW) for one in curves[name]]
         rows.append((
-            name, len(each), *(_spread([one[key] for one in each]) for key in ("acc", "min_acc")),
-            _spread([one.at_ends().metrics()["min_acc"] for one in curves[name]]),
-            *(_spread([one[key] for one in each]) for key in ("wc_acc", "forgetting", "wf10", "wp10")),
-            _spread([_mean_gap(one) for one in gaps]),
-            _spread([float(np.mean([gap.recovered for gap in one])) for one in gaps]),
+            name, len(each), *(_known([one[key] for one in each]) for key in ("acc", "min_acc")),
+            _known([one.at_ends().metrics()["min_acc"] for one in curves[name]]),
+            *(_known([one[key] for one in each]) for key in ("wc_acc", "forgetting", "wf10", "wp10")),
+            _known([_mean_gap(one) for one in gaps]),
+            _known([float(np.mean([gap.recovered for gap in one])) for one in gaps]),
             float(np.median([gap.recovery for one in gaps for gap in one])),
             int(np.mean(results["forward_passes"])), float(np.mean(results["seconds"])),
         ))  # fmt: skip
@@ -202,7 +201,7 @@ def _table(found: Mapping[str, Results], curves: Mapping[str, Sequence[Curves]])
 
 
 def _angles_table(turned: Mapping[float, Sequence[float]]) -> Table:
-    rows = [(f"{angle:g}", len(gaps), _spread(gaps)) for angle, gaps in turned.items()]
+    rows = [(f"{angle:g}", len(gaps), _known(gaps)) for angle, gaps in turned.items()]
     return Table("Turned pictures: replay, w = 0.3", ("degrees between tasks", "seeds", "gap"), rows)
 
 

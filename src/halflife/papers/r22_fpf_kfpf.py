@@ -19,7 +19,7 @@ from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import PALETTE, label_ends
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def _arms_table(done: Sequence[Outcome]) -> Table:
         gain = str(paired(accuracy, _of(done, host))) if change and host in HOSTS else None
         share = _mean(done, arm, lambda one: one.trained)
         rows.append((
-            arm, f"{np.mean(accuracy):.3f} ± {_sd(accuracy):.3f}", gain, f"{100 * share:.1f}" if share else None,
+            arm, spread(accuracy), gain, f"{100 * share:.1f}" if share else None,
             *(round(_mean(done, arm, what)) for what in (lambda one: one.stream, replayed, lambda one: one.extra)),
             _mean(done, arm, lambda one: one.flops) / 1e9 or None,
             f"{_mean(done, arm, lambda one: one.seconds):.1f}",
@@ -103,10 +103,6 @@ def replayed(arm: Arm) -> float:
 
 def _mean(done: Sequence[Outcome], arm: str, what: Callable[[Arm], float]) -> float:
     return float(np.mean(_of(done, arm, what)))
-
-
-def _sd(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def _dynamics_table(done: Sequence[Outcome]) -> Table:

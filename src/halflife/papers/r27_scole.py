@@ -30,7 +30,7 @@ from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import PALETTE, heatmap, label_ends
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -186,11 +186,6 @@ class _Arm:
 # -- tables, claims, figures --------------------------------------------------------------------------------------
 
 
-def _pm(values: Sequence[float]) -> str:
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return f"{np.mean(values):.3f} ± {sd:.3f}"
-
-
 def _table(arms: Sequence[_Arm], amount: Amount) -> Table:
     rows = []
     for arm in arms:
@@ -199,7 +194,7 @@ def _table(arms: Sequence[_Arm], amount: Amount) -> Table:
         reached = [time_to(curve, 0.5) for curve in arm.curves]
         times = [t * arm.scale for t in reached if t is not None]
         rows.append((
-            arm.name, _pm(arm.begin()), _pm(middle.tolist()), _pm(arm.final()),
+            arm.name, spread(arm.begin()), spread(middle.tolist()), spread(arm.final()),
             f"{np.median(times):.0f}" if len(times) == len(reached) else "not by every seed",
             int(np.mean(arm.results["updates"])), int(np.mean(arm.results["forward_passes"])),
             int(np.mean(arm.results["backward_passes"])), float(np.mean(arm.results["seconds"])),

@@ -38,7 +38,7 @@ from halflife.papers.r28_parts import (
 from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Report
 from halflife.papers.run import Progress, Size
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 DECAY = 1e-4
 DELTAS = (1e-5, 1e-4, 1e-3, 3e-3)
@@ -217,17 +217,13 @@ def _arms(found: Found) -> Table:
         passes = results["forward_passes"][0] / found.runs[BASE]["forward_passes"][0]
         seconds = float(np.mean(results["seconds"]) / np.mean(found.runs[BASE]["seconds"]))
         rows.append(
-            (arm, _spread(results["accuracy"]), gain, told, lost, _spread(found.sharp[arm], 2), f"{passes:.2f}",
+            (arm, spread(results["accuracy"]), gain, told, lost, spread(found.sharp[arm], 2), f"{passes:.2f}",
              f"{seconds:.2f}")
         )  # fmt: skip
     chosen = ", ".join(f"{name} {value:g}" for name, value in found.chosen.items())
     columns = ("arm", "accuracy", f"over {BASE}, {LEVEL:.0%} interval", "task told", "forgetting", "sharpness",
                "forward passes, times", "seconds, times")  # fmt: skip
     return Table(f"{found.host} ({chosen})", columns, tuple(rows))
-
-
-def _spread(values: Sequence[float], digits: int = 3) -> str:
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def _signed(gain: Interval) -> str:

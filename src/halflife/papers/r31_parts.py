@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from halflife.continual.data import Dataset, dataset
+from halflife.continual.data import Dataset, under
 from halflife.continual.evaluator import BATCH
 from halflife.continual.examples import Examples
 from halflife.continual.method import Wrapper
@@ -34,13 +34,7 @@ def turned(data: Dataset, turns: int) -> Dataset:
     >>> turned(load("digits").take(5), 2).n_classes
     20
     """
-    parts = []
-    for part in (data.train, data.test):
-        x = part.x[part.index]
-        views = [torch.rot90(x, k, (2, 3)) for k in range(turns)]
-        parts += [torch.cat(views), torch.cat([part.labels + k * data.n_classes for k in range(turns)])]
-    x, y, x_test, y_test = parts
-    return dataset(f"{data.name} x {turns} turns", x, y, x_test, y_test, turns * data.n_classes)
+    return under(data, lambda x: [torch.rot90(x, k, (2, 3)) for k in range(turns)], f"{data.name} x {turns} turns")
 
 
 @dataclass(eq=False)

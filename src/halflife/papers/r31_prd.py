@@ -31,7 +31,7 @@ from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import PALETTE, label_ends
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,11 +168,6 @@ def _methods(
 # -- findings ---------------------------------------------------------------------------------------------------------
 
 
-def _spread(values: Sequence[float]) -> str:
-    sd = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{np.mean(values):.3f} ± {sd:.3f}"
-
-
 def _mean(results: Results, metric: str) -> float:
     return float(np.mean(results[metric]))
 
@@ -181,7 +176,7 @@ def _table(found: Mapping[str, Results], weights: Mapping[str, float]) -> Table:
     rows = [
         (
             name, weights.get(name),
-            *(_spread(of[m]) for m in ("task_accuracy", "task_forgetting", "task_learning_accuracy", "accuracy")),
+            *(spread(of[m]) for m in ("task_accuracy", "task_forgetting", "task_learning_accuracy", "accuracy")),
             round(_mean(of, "forward_passes") / 1000), round(_mean(of, "backward_passes") / 1000),
             _mean(of, "seconds"), round(_mean(of, "buffer_examples")) if "buffer_examples" in of.metrics else 0,
         )

@@ -29,7 +29,7 @@ from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import INK, PALETTE, label_ends
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,16 +161,11 @@ def _methods(
 # -- findings ---------------------------------------------------------------------------------------------------------
 
 
-def _spread(values: Any) -> str:
-    sd = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{np.mean(values):.3f} ± {sd:.3f}"
-
-
 def _table(found: Mapping[str, Results], curves: Mapping[str, np.ndarray], rates: Mapping[str, float]) -> Table:
     rows = [
         (
-            name, rates[name], _spread(curves[name].mean(1)), _spread(curves[name][:, 0]),
-            _spread(curves[name][:, -1]), _spread(of["forgetting"]), _spread(of["learning_accuracy"]),
+            name, rates[name], spread(curves[name].mean(1).tolist()), spread(curves[name][:, 0].tolist()),
+            spread(curves[name][:, -1].tolist()), spread(of["forgetting"]), spread(of["learning_accuracy"]),
             *(round(float(np.mean(of[f"{kind}_passes"])) / 1000) for kind in ("forward", "backward")),
             float(np.mean(of["seconds"])),
         )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from halflife.continual.data import Dataset, dataset
+from halflife.continual.data import Dataset, dataset, under
 from halflife.continual.examples import Examples
 from halflife.continual.method import Wrapper, frozen
 from halflife.continual.methods.napa_vq import NAPAVQ
@@ -44,13 +44,7 @@ def worlds(data: Dataset) -> Dataset:
     >>> worlds(load("digits").take(5)).n_classes
     40
     """
-    parts: list[Tensor] = []
-    for part in (data.train, data.test):
-        x, y = part.all()
-        parts.append(torch.cat([x, 1 - x, _sheared(x), _shuffled(x)]))
-        parts.append(torch.cat([y + w * data.n_classes for w in range(4)]))
-    x, y, x_test, y_test = parts
-    return dataset(f"{data.name} in 4 worlds", x, y, x_test, y_test, 4 * data.n_classes)
+    return under(data, lambda x: [x, 1 - x, _sheared(x), _shuffled(x)], f"{data.name} in 4 worlds")
 
 
 def _sheared(x: Tensor) -> Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Mapping
 
 from halflife.continual.metrics import Interval, paired
 from halflife.continual.rehearsal import (
@@ -30,11 +28,6 @@ CLAIM = (
     "probability that falls as a power of the time since they were done: plain SGD then does as well as or better than "
     "popular regularisation, and than rehearsal shared out otherwise (abstract; its numbers were not at hand)."
 )
-
-
-def spread(values: Sequence[float]) -> str:
-    """The mean over seeds and the standard deviation."""
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
 def gain(found: Mapping[str, Results], other: str) -> Interval:

@@ -32,13 +32,13 @@ from halflife.continual.rehearsal import (
 from halflife.continual.results import Results
 from halflife.continual.scenario import Scenario
 from halflife.continual.tuning import tune
-from halflife.papers.r44_arms import BATCH, CLAIM, POWER, SCHEDULES, gain, spread
+from halflife.papers.r44_arms import BATCH, CLAIM, POWER, SCHEDULES, gain
 from halflife.papers.r44_surface import Surface, surface
 from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import PALETTE, bars, label_ends
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

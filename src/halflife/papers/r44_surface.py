@@ -11,12 +11,12 @@ from halflife.continual import Naive, load, permuted
 from halflife.continual import run as train
 from halflife.continual.rehearsal import rehearsed
 from halflife.continual.results import Results
-from halflife.papers.r44_arms import BATCH, CLAIM, POWER, SCHEDULES, gain, spread
+from halflife.papers.r44_arms import BATCH, CLAIM, POWER, SCHEDULES, gain
 from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress
 from halflife.papers.style import heatmap
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,6 +24,7 @@ from halflife.continual.metrics import Interval, interval, linear_cka, paired
 from halflife.continual.prototypes import class_means, nearest_mean_logits
 from halflife.continual.seeds import derive, generator
 from halflife.continual.terms import BCE, EWCAnchor, FeatKD, L2Anchor, SoftmaxCE
+from halflife.continual.unlearning import Training
 from halflife.errors import Diverged, InvalidInput
 from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
@@ -121,14 +122,7 @@ def network(shape: tuple[int, ...], n_classes: int, seed: int) -> Network:
 def pretrained(base: Dataset, epochs: int, seed: int) -> Network:
     """A network trained on the base classes, all at once."""
     net = network(base.shape, base.n_classes, seed)
-    optim = torch.optim.Adam(net.parameters(), 1e-3)
-    rng = generator(seed, "pre-training")
-    for _ in range(epochs):
-        for positions in torch.randperm(len(base.train), generator=rng).split(64):
-            x, y = base.train.batch(positions)
-            optim.zero_grad()
-            F.cross_entropy(net(x), y).backward()
-            optim.step()
+    Training(epochs=epochs, lr=1e-3, optimizer="adam").fit(net, base.train, generator(seed, "pre-training"))
     return net
 
 

@@ -32,7 +32,7 @@ from halflife.papers.registry import paper
 from halflife.papers.report import Claim, Figure, Report
 from halflife.papers.run import Progress, Size
 from halflife.papers.style import PALETTE, label_ends
-from halflife.papers.table import Table
+from halflife.papers.table import Table, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -259,19 +259,14 @@ class _Arm:
 # -- tables, claims, figures --------------------------------------------------------------------------------------
 
 
-def _pm(values: Sequence[float], digits: int = 3) -> str:
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return f"{np.mean(values):.{digits}f} ± {sd:.{digits}f}"
-
-
 def _table(arms: Sequence[_Arm], seeds: Sequence[int]) -> Table:
     rows = []
     for arm in arms:
         results = arm.results
         offline = arm.name == JOINT
         rows.append((
-            arm.name, _pm(results["accuracy"]), None if offline else _pm(results["forgetting"]),
-            None if offline else _pm(arm.last_share), int(np.mean(results["updates"])),
+            arm.name, spread(results["accuracy"]), None if offline else spread(results["forgetting"]),
+            None if offline else spread(arm.last_share), int(np.mean(results["updates"])),
             int(np.mean(results["forward_passes"])), int(np.mean(results["backward_passes"])),
             float(np.mean(results["seconds"])),
         ))  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,16 @@ class Table:
     def to_dict(self) -> dict[str, Any]:
         """The table as plain JSON data."""
         return plain({"title": self.title, "columns": self.columns, "rows": self.rows})  # type: ignore[no-any-return]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The mean over seeds and their standard deviation; of one value, the value.
+
+    >>> spread([0.5, 0.7]), spread([0.25], 2)
+    ('0.600 ± 0.141', '0.25')
+    """
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def show(value: Any) -> str:

@@ -20,10 +20,12 @@ class ERACE(Replay):
 
     def observe(self, batch: Batch) -> dict[str, float]:
         """See `Learner`."""
-        loss = F.cross_entropy(masked(self.model(batch.x), batch.y.unique()), batch.y)
         if len(self.buffer):
             old = self.buffer.sample(self.minibatch or len(batch))
-            loss = loss + F.cross_entropy(self.model(self.augment(old.x)), old.y)
+            new, again = self.each(batch.x, self.augment(old.x))
+            loss = F.cross_entropy(masked(new, batch.y.unique()), batch.y) + F.cross_entropy(again, old.y)
+        else:
+            loss = F.cross_entropy(masked(self.model(batch.x), batch.y.unique()), batch.y)
         logged = self.step(loss)
         self.buffer.add(x=batch.raw, y=batch.y)
         return logged

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from halflife.continual.examples import Examples
+from halflife.continual.files import replacing
 from halflife.continual.importance import ByName, importance, trainable
 from halflife.continual.seeds import generator
 from halflife.errors import InvalidInput
@@ -65,17 +64,9 @@ class Importances:
     def save(self, path: str | Path) -> None:
         """Write them to a safetensors file, all or nothing."""
         about = {"format": FORMAT} | {k: v for k, v in vars(self).items() if k != "values"}
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            save_file(
-                {name: value.detach().contiguous() for name, value in self.values.items()},
-                part,
-                {"halflife": json.dumps(about)},
-            )
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        values = {name: value.detach().contiguous() for name, value in self.values.items()}
+        with replacing(path) as part:
+            save_file(values, part, {"halflife": json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> Importances:
