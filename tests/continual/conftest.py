@@ -1,20 +1,10 @@
-"""Torch on one thread: these networks are too small for more."""
+"""What the tests of continual learning share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-torch = pytest.importorskip("torch")
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="session")

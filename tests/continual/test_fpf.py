@@ -34,6 +34,7 @@ from halflife.continual.groups import Dynamics, DynamicsRecorder, group_paramete
 from halflife.continual.methods.fpf import FPF, KFPF
 from halflife.continual.transforms import Shift
 from halflife.errors import Diverged, InvalidInput
+from tests.continual.stopped import Stopped, stop_at
 
 SHAPE = (1, 8, 8)
 MODELS = {
@@ -414,12 +415,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(method, tmp_path):
     settings = {**QUICK, "batch_size": 12, "epochs": 1}
     whole = run(DIGITS, method, **settings).runs[0]
 
-    def stop(step, share):
-        if share > 0.7:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(DIGITS, method, checkpoint=tmp_path, checkpoint_every=3, progress=stop, **settings)
+    with pytest.raises(Stopped):
+        run(DIGITS, method, checkpoint=tmp_path, checkpoint_every=3, progress=stop_at(0.7), **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again = run(DIGITS, method, checkpoint=tmp_path, checkpoint_every=3, **settings).runs[0]

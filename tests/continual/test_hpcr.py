@@ -23,6 +23,7 @@ from halflife.continual.proxies import (  # noqa: E402
 )
 from halflife.continual.transforms import Shift  # noqa: E402
 from halflife.errors import InvalidInput  # noqa: E402
+from tests.continual.stopped import Stopped, stop_at  # noqa: E402
 
 MODEL = "mlp-cosine:32"
 
@@ -298,20 +299,13 @@ def test_pcr_forgets_less_than_cross_entropy_with_the_same_head(digits):
 
 @pytest.mark.parametrize("pairs", ["off", "on"])
 def test_resuming_gives_what_a_run_without_interruption_gives(digits, tmp_path, pairs):
-    class Broken(Exception):
-        pass
-
-    def stop(step, share):
-        if share > 0.55:
-            raise Broken
-
     def go(**more):
         return run(online(class_incremental(digits.take(30, 10))), HPCR(capacity=30, sample_pairs=pairs), model=MODEL,
                    augment=Shift(1), **more)  # fmt: skip
 
     whole = go()
-    with pytest.raises(Broken):
-        go(checkpoint=tmp_path, checkpoint_every=4, progress=stop)
+    with pytest.raises(Stopped):
+        go(checkpoint=tmp_path, checkpoint_every=4, progress=stop_at(0.55))
     again = go(checkpoint=tmp_path, checkpoint_every=4)
     assert (again.mean_matrix() == whole.mean_matrix()).all()
     assert again["updates"] == whole["updates"]

@@ -16,6 +16,7 @@ from halflife.continual.methods.napa_vq import NAPAVQ
 from halflife.continual.neural_gas import CodebookClassifier, Edge, NeuralGasGraph, neighborhood_loss, write_edges
 from halflife.continual.prototypes import PrototypeMemory
 from halflife.errors import InvalidInput
+from tests.continual.stopped import Stopped, stop_at
 
 DATA = load("digits").take(12, 5)
 SCENARIO = class_incremental(DATA, per_task=3, first=4)
@@ -348,17 +349,10 @@ def test_schedules_fall_as_those_of_the_paper():
 
 
 def test_a_run_that_was_interrupted_goes_on_bit_for_bit(tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop_late(step, share):
-        if share > 0.6:
-            raise Stop
-
     method = NAPAVQ(k=4, code_lr=0.5)
     whole = run(SCENARIO, method, [0], **SMALL)
-    with pytest.raises(Stop):
-        run(SCENARIO, method, [0], checkpoint=tmp_path, checkpoint_every=1, progress=stop_late, **SMALL)
+    with pytest.raises(Stopped):
+        run(SCENARIO, method, [0], checkpoint=tmp_path, checkpoint_every=1, progress=stop_at(0.6), **SMALL)
     again = run(SCENARIO, method, [0], checkpoint=tmp_path, checkpoint_every=1, **SMALL)
     assert np.array_equal(again.runs[0].seen, whole.runs[0].seen)
     assert again.runs[0].passes == whole.runs[0].passes

@@ -21,6 +21,7 @@ from halflife.continual.methods.prd import PRD
 from halflife.continual.prototypes import PrototypeBank, oracle_accuracy
 from halflife.continual.transforms import Permute, Rotate, Shift
 from halflife.errors import InvalidInput
+from tests.continual.stopped import Stopped, stop_at
 
 pytestmark = pytest.mark.filterwarnings("ignore:Prototypes of different", "ignore:Holding parameters")
 SEEDS = st.integers(0, 10_000)
@@ -303,17 +304,9 @@ def test_a_run_goes_on_bit_for_bit(digits, tmp_path, method):
     scenario = class_incremental(digits.take(16, 5))
     whole = run(scenario, method, **settings)
 
-    class StopError(Exception):
-        pass
-
     for share in (0.05, 0.3, 0.7):
-
-        def stop(step, done, share=share):
-            if done > share:
-                raise StopError
-
-        with pytest.raises(StopError):
-            run(scenario, method, checkpoint=tmp_path, checkpoint_every=3, progress=stop, **settings)
+        with pytest.raises(Stopped):
+            run(scenario, method, checkpoint=tmp_path, checkpoint_every=3, progress=stop_at(share), **settings)
     again = run(scenario, method, checkpoint=tmp_path, checkpoint_every=3, **settings)
     assert np.array_equal(whole.runs[0].seen, again.runs[0].seen)
     assert np.array_equal(whole.runs[0].told, again.runs[0].told)

@@ -15,10 +15,10 @@ from halflife.continual import AGEM, ER, MLP, SI, Batch, DERpp, Naive, class_inc
 from halflife.continual.importance import importance, snapshot, trainable
 from halflife.continual.method import Context
 from halflife.continual.methods.refresh import Refresh, confident
-from halflife.continual.runner import _Training
 from halflife.continual.scenario import Experience
 from halflife.continual.transforms import Shift
 from halflife.errors import Diverged, InvalidInput
+from tests.continual.stopped import Stopped, stop_after
 
 
 def dropped(shape, n_classes):
@@ -278,19 +278,9 @@ def test_a_head_that_grew_has_no_fisher_in_its_new_rows(digits):
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, monkeypatch, mode):
     method = Refresh(ER(capacity=20), delta=1e-4, mode=mode, loss="host", steps=2)
     straight = run(small, method, **SETTINGS)
-    save, count = _Training._save, 0
-
-    def stop(self, *args):
-        nonlocal count
-        save(self, *args)
-        count += 1
-        if count == 8:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(_Training, "_save", stop)
-    with pytest.raises(KeyboardInterrupt):
+    stop_after(monkeypatch, 8)
+    with pytest.raises(Stopped):
         run(small, method, checkpoint=tmp_path, checkpoint_every=3, **SETTINGS)
-    monkeypatch.undo()
     same(straight, run(small, method, checkpoint=tmp_path, checkpoint_every=3, **SETTINGS))
 
 

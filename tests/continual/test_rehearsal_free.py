@@ -11,9 +11,9 @@ import torch
 from halflife.continual import class_incremental, run
 from halflife.continual.methods.rehearsal_free import RehearsalFree
 from halflife.continual.metrics import backward_transfer, global_forgetting, linear_cka
-from halflife.continual.runner import _Training
 from halflife.continual.terms import BCE, EWCAnchor, FeatKD, L2Anchor, PredKD, SoftmaxCE, chosen
 from halflife.errors import InvalidInput
+from tests.continual.stopped import Stopped, stop_after
 
 SETTINGS = {"model": "mlp:24", "epochs": 2, "batch_size": 16}
 
@@ -79,26 +79,12 @@ def test_no_example_is_kept(small, tmp_path):
         assert tuple(one.shape) in shapes or one.ndim <= 1, one.shape
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, monkeypatch):
     terms = (FeatKD(), L2Anchor(0.1, "pretrained"), EWCAnchor(1.0, "online", "sampled"))
     straight = learned(small, *terms)
-    save, count = _Training._save, 0
-
-    def once(self, *args):
-        nonlocal count
-        save(self, *args)
-        count += 1
-        if count == 9:
-            raise Stopped
-
-    monkeypatch.setattr(_Training, "_save", once)
+    stop_after(monkeypatch, 9)
     with pytest.raises(Stopped):
         learned(small, *terms, checkpoint=tmp_path, checkpoint_every=3)
-    monkeypatch.setattr(_Training, "_save", save)
     resumed = learned(small, *terms, checkpoint=tmp_path, checkpoint_every=3)
     assert np.array_equal(straight.runs[0].seen, resumed.runs[0].seen)
 

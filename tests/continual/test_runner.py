@@ -37,10 +37,10 @@ from halflife.continual import (
     task_free,
     zipf,
 )
-from halflife.continual.runner import _Training
 from halflife.continual.transforms import Shift
 from halflife.continual.tuning import changed, tune
 from halflife.errors import Diverged, InvalidInput
+from tests.continual.stopped import Stopped, stop_after
 
 METHODS = [
     AGEM(capacity=30), DER(capacity=30), DERpp(capacity=30), ER(capacity=30), ER(capacity=30, policy="class_balanced"),
@@ -66,25 +66,6 @@ def same(a, b):
         assert np.array_equal(x.told, y.told)
         assert x.curve == y.curve
         assert (x.updates, x.passes, x.buffer) == (y.updates, y.passes, y.buffer)
-
-
-class Stopped(Exception):
-    pass
-
-
-def stop_after(monkeypatch, saves: int) -> None:
-    """The process dies right after it has saved so many times."""
-    save, count = _Training._save, 0
-
-    def once(self, *args):
-        nonlocal count
-        save(self, *args)
-        count += 1
-        if count == saves:
-            monkeypatch.setattr(_Training, "_save", save)
-            raise Stopped
-
-    monkeypatch.setattr(_Training, "_save", once)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: repr(method.config())[12:40])

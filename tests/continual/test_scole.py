@@ -34,6 +34,7 @@ from halflife.continual.scole import (  # noqa: E402
     time_to,
 )
 from halflife.errors import InvalidInput  # noqa: E402
+from tests.continual.stopped import Stopped, stop_at  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -239,20 +240,13 @@ def test_a_run_keeps_nothing_of_tasks_that_are_over(small):
 
 @pytest.mark.parametrize("method", [GroupMasking(lr=0.05, momentum=0.9), FrequencyReplay(ER(capacity=20), high=0.5)])
 def test_resuming_gives_what_a_run_without_interruption_gives(small, tmp_path, method):
-    class Broken(Exception):
-        pass
-
-    def stop(step, share):
-        if share > 0.6:
-            raise Broken
-
     def go(**more):
         return run(scole(small, tasks=12, entropy_decrease=2), method, model="mlp:16", batch_size=10, **more,
                    evaluate_tasks_every=3)  # fmt: skip
 
     whole = go()
-    with pytest.raises(Broken):
-        go(checkpoint=tmp_path, checkpoint_every=3, progress=stop)
+    with pytest.raises(Stopped):
+        go(checkpoint=tmp_path, checkpoint_every=3, progress=stop_at(0.6))
     again = go(checkpoint=tmp_path, checkpoint_every=3)
     assert (again.runs[0].seen == whole.runs[0].seen).all()
     assert again.runs[0].after == whole.runs[0].after == (0, 3, 6, 9, 12)

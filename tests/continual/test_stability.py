@@ -12,7 +12,6 @@ from halflife.continual import ER, Naive, class_incremental, rotated, run
 from halflife.continual.evaluator import Point
 from halflife.continual.gradient_split import GradientSplit
 from halflife.continual.methods.weighted_er import WeightedER
-from halflife.continual.runner import _Training
 from halflife.continual.stability import (
     LCA,
     Acc,
@@ -26,6 +25,7 @@ from halflife.continual.stability import (
     metrics_from_curves,
 )
 from halflife.errors import InvalidInput
+from tests.continual.stopped import Stopped, stop_after
 
 
 @pytest.fixture(scope="module")
@@ -242,18 +242,9 @@ def test_a_method_with_one_loss_cannot_be_split():
 def test_an_interrupted_run_goes_on_bit_for_bit(small, tmp_path, monkeypatch):
     method, settings = GradientSplit(WeightedER(capacity=40)), {"batch_size": 10, "evaluate_every": 2}
     straight = run(small, method, **settings).runs[0]
-    saved, left = _Training._save, [4]
-
-    def stopping(self, index, skip):
-        saved(self, index, skip)
-        left[0] -= 1
-        if not left[0]:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(_Training, "_save", stopping)
-    with pytest.raises(KeyboardInterrupt):
+    stop_after(monkeypatch, 4)
+    with pytest.raises(Stopped):
         run(small, method, checkpoint=tmp_path, checkpoint_every=3, **settings)
-    monkeypatch.setattr(_Training, "_save", saved)
     resumed = run(small, method, checkpoint=tmp_path, checkpoint_every=3, **settings).runs[0]
     assert np.array_equal(straight.seen, resumed.seen)
     assert straight.curve == resumed.curve

@@ -15,6 +15,7 @@ from halflife.continual.methods.view_batch import ViewBatch, ViewBatchSampler, o
 from halflife.continual.methods.view_batch_parts import Grouped, copies
 from halflife.continual.transforms import Brightness, Compose, Shift
 from halflife.errors import InvalidInput
+from tests.continual.stopped import Stopped, stop_at
 
 STRONG = Compose([Shift(2), Brightness(0.5)])
 HOSTS = [ER(capacity=32, lr=0.1), DERpp(capacity=32, lr=0.1), ICaRL(capacity=32), LwF()]
@@ -304,23 +305,15 @@ def test_a_ring_holds_as_many_examples_as_without_views():
 # -- resuming --------------------------------------------------------------------------------------------------------
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("host", HOSTS[:3])
 def test_a_run_that_was_interrupted_goes_on_bit_for_bit(host, tmp_path):
     method = ViewBatch(host, n_views=2, strong=STRONG, ssl_start_epoch=1)
     fit = {"epochs": 4, "batch_size": 16, "augment": Shift(1)}
     whole = run(SPLIT, method, **fit).runs[0]
 
-    def stop(step, share):
-        if share > 0.55:
-            raise Stop
-
     kept = {"checkpoint": tmp_path, "checkpoint_every": 5}
-    with pytest.raises(Stop):
-        run(SPLIT, method, progress=stop, **kept, **fit)
+    with pytest.raises(Stopped):
+        run(SPLIT, method, progress=stop_at(0.55), **kept, **fit)
     resumed = run(SPLIT, method, **kept, **fit).runs[0]
     assert np.array_equal(whole.seen, resumed.seen)
     assert dict(whole.passes) == dict(resumed.passes)

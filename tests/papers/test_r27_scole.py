@@ -13,23 +13,12 @@ from halflife.continual import Dataset  # noqa: E402
 from halflife.continual.examples import Examples  # noqa: E402
 from halflife.errors import ModelNotFound  # noqa: E402
 from halflife.papers import r27_scole as r27  # noqa: E402
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.papers.smoke import reported  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def smoke():
-    shares: list = []
-    made = r27.run("smoke", 3, lambda step, share: shares.append(share))
-    assert shares == sorted(shares)
-    assert shares[-1] <= 1
-    return made
+    return reported(r27.run, 3)[0]
 
 
 def test_it_runs_and_tests_every_claim(smoke, tmp_path):

@@ -16,23 +16,12 @@ from halflife.continual import run as train
 from halflife.continual.methods.prd import PRD
 from halflife.papers.r31_parts import Log, Noise, Watched, turned
 from halflife.papers.r31_prd import SETTINGS, reproduction, run
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.papers.smoke import reported
 
 
 @pytest.fixture(scope="module")
 def report():
-    steps = []
-    found = run("smoke", 0, lambda step, share: steps.append(share))
-    assert steps == sorted(steps)
-    assert 0 <= steps[0] <= steps[-1] <= 1
-    return found
+    return reported(run, 0)[0]
 
 
 def test_every_part_is_reported(report):

@@ -13,15 +13,12 @@ from halflife.continual.prototypes import PrototypeMemory
 from halflife.papers.r38_napa_vq import ARMS, OURS, SETTINGS, reproduction, run, seen_accuracy
 from halflife.papers.r38_parts import State, _shuffled, check, features, probe, worlds
 from halflife.papers.run import quiet
+from tests.papers.smoke import reported
 
 
 @pytest.fixture(scope="module")
 def report():
-    steps = []
-    found = run("smoke", 1, lambda step, share: steps.append(share))
-    assert steps == sorted(steps)
-    assert 0 <= steps[0] <= steps[-1] <= 1
-    return found
+    return reported(run, 1)[0]
 
 
 def test_it_reports_every_arm_and_every_claim(report):
